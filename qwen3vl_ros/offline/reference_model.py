@@ -2,8 +2,9 @@
 """Qwen3-VL in torch, in one sitting: the model that is trained, exported and compared against.
 
 Knows no files, no tokenizer and no position rules: what depends on a grid or on the order of a
-prompt (table taps, rotary angles) comes in as tensors, computed by `image/positions.py`. The
-forward passes of `VisionTower` and `TextDecoder` are the graph contracts of the exporter.
+prompt (table taps, rotary angles) comes in as tensors, computed by `image/positions.py`;
+`reference_generation.py` brings the two together. The forward passes of `VisionTower` and
+`TextDecoder` are the graph contracts of the exporter.
 
 Modules are named so that `ReferenceModel.state_dict()` has exactly the tensor names and shapes
 of a Hugging Face checkpoint. Dense layers only. Normalisation and rotation run in float32.
@@ -13,32 +14,14 @@ Axes: B images or sequences, N patches, T tokens, S cache length, V visual token
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ConfigError, ContextError
-from ..image.positions import text_rotary, vision_position_taps, vision_rotary
 from ..model_config import ModelConfig, TextConfig, VisionConfig
 
 LAYER_NORM_EPS = 1e-6  # the tower's; not a field of config.json
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class VisualFeatures:
-    """What the tower says about the pictures of one prompt, rows in prompt order.
-
-    Attributes:
-        image_embeds: (V, D), take the place of the visual tokens' embeddings.
-        deepstack_embeds: (taps, V, D), added at the same rows after decoder layers 0, 1, 2.
-    """
-
-    image_embeds: Tensor
-    deepstack_embeds: Tensor
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -175,12 +158,11 @@ class VisionTower(nn.Module):
         x = self.patch_embed(pixel_values)
         taps = F.embedding(position_indices, self.pos_embed.weight)  # (4, N, h)
         x = x + (taps * position_weights.to(taps.dtype)[..., None]).sum(dim=0)
-        deepstack = []
-        mergers = iter(self.deepstack_merger_list)
+        deepstack, taps_after = [], self.config.deepstack_visual_indexes
         for index, block in enumerate(self.blocks):
             x = block(x, rotary_cos, rotary_sin)
-            if index in self.config.deepstack_visual_indexes:
-                deepstack.append(next(mergers)(x))
+            if index in taps_after:
+                deepstack.append(self.deepstack_merger_list[taps_after.index(index)](x))
         return self.merger(x), torch.stack(deepstack)
 
 
@@ -343,15 +325,16 @@ class TextDecoder(nn.Module):
             S = cache.length + T
             steps = torch.arange(S, device=x.device)
             attention_mask = (steps[None] <= steps[-T:, None])[None, None]
+        added: list[Tensor] = []  # by deepstack, after layer 0, 1, ...
         if visual_rows is not None:
             assert visual_embeds is not None and deepstack_embeds is not None
-            is_visual = (visual_rows >= 0)[..., None]
-            rows = visual_rows.clamp(min=0)
+            is_visual, rows = (visual_rows >= 0)[..., None], visual_rows.clamp(min=0)
             x = torch.where(is_visual, visual_embeds[rows].to(x.dtype), x)
+            added = [torch.where(is_visual, t[rows].to(x.dtype), 0.0) for t in deepstack_embeds]
         for index, layer in enumerate(self.layers):
             x = layer(x, rope_cos, rope_sin, attention_mask, cache)
-            if visual_rows is not None and index < len(deepstack_embeds):
-                x = x + torch.where(is_visual, deepstack_embeds[index][rows].to(x.dtype), 0)
+            if index < len(added):
+                x = x + added[index]
             if layer_outputs is not None:
                 layer_outputs.append(x)
         if cache is not None:
@@ -398,83 +381,6 @@ class ReferenceModel(nn.Module):
     def logits(self, hidden_states: Tensor) -> Tensor:
         """(..., D) to (..., vocab_size)."""
         return F.linear(hidden_states, self.head_weight)
-
-    def encode_images(self, pixel_values: Tensor, grid_thw: npt.NDArray[np.int64]) -> VisualFeatures:
-        """The pictures of one prompt, through the tower, one grid after another.
-
-        Args:
-            pixel_values: (sum of t*h*w, 1536), grids concatenated in prompt order.
-            grid_thw: (G, 3) int64, patches; t > 1 is a video, whose t frames are one batch.
-        """
-        vision = self.config.vision
-        rows = torch.split(pixel_values, [int(n) for n in grid_thw.prod(axis=1)])
-        embeds, deepstack = [], []
-        for patches, (t, h, w) in zip(rows, grid_thw.tolist(), strict=True):
-            frame = np.array([[1, h, w]], dtype=np.int64)
-            merge = vision.spatial_merge_size
-            positions = (
-                *vision_position_taps(frame, table_side=vision.position_grid, merge_size=merge),
-                *vision_rotary(frame, head_dim=vision.head_dim, merge_size=merge),
-            )
-            on_device = [torch.from_numpy(array).to(patches.device) for array in positions]
-            image, taps = self.visual(patches.view(t, h * w, -1), *on_device)
-            embeds.append(image.flatten(0, 1))
-            deepstack.append(taps.flatten(1, 2))
-        return VisualFeatures(
-            image_embeds=torch.cat(embeds), deepstack_embeds=torch.cat(deepstack, dim=1)
-        )
-
-    def visual_rows(self, input_ids: Tensor) -> Tensor:
-        """(B, T) ids to (B, T) int64: the k-th visual token of a sequence is row k; text is -1."""
-        config = self.config
-        is_visual = (input_ids == config.image_token_id) | (input_ids == config.video_token_id)
-        return torch.where(is_visual, is_visual.cumsum(dim=-1) - 1, -1)
-
-    @torch.no_grad()
-    def generate_greedy(
-        self,
-        input_ids: Tensor,
-        position_ids: npt.NDArray[np.int64],
-        rope_delta: int,
-        visual: VisualFeatures | None = None,
-        *,
-        max_new_tokens: int,
-        stop_ids: frozenset[int] = frozenset(),
-    ) -> list[int]:
-        """The likeliest continuation of one prompt.
-
-        Args:
-            input_ids: (T,) int64.
-            position_ids: (3, T) int64, from `text_positions`.
-            rope_delta: position of cache row n is `n + rope_delta` after the prompt.
-            visual: features of the prompt's pictures, None for text alone.
-            max_new_tokens: length limit.
-            stop_ids: generation ends with, and includes, the first of these.
-        """
-        decoder, T = self.language_model, input_ids.shape[0]
-        embed, device = decoder.embed_tokens, input_ids.device
-        capacity = T + max_new_tokens
-        cache = KVCache(decoder.config, batch=1, capacity=capacity, like=embed.weight)
-        # The prompt's angles, then those of every token that may follow it, on all three axes.
-        following = np.arange(T, capacity, dtype=np.int64) + rope_delta
-        all_ids = np.concatenate([position_ids, np.tile(following, (3, 1))], axis=1)
-        cos, sin = (torch.from_numpy(a)[None].to(device) for a in text_rotary(all_ids, decoder.config))
-        ids = input_ids[None]
-        pictures = (
-            (self.visual_rows(ids), visual.image_embeds, visual.deepstack_embeds)
-            if visual is not None
-            else ()
-        )
-        hidden = decoder(embed(ids), cos[:, :T], sin[:, :T], *pictures, cache=cache)
-        token_ids: list[int] = []
-        while len(token_ids) < max_new_tokens:
-            token = self.logits(hidden[:, -1]).argmax(dim=-1)
-            token_ids.append(int(token))
-            if token_ids[-1] in stop_ids or len(token_ids) == max_new_tokens:
-                break
-            now = slice(cache.length, cache.length + 1)
-            hidden = decoder(embed(token[None]), cos[:, now], sin[:, now], cache=cache)
-        return token_ids
 
 
 def init_weights(model: ReferenceModel, *, seed: int, std: float = 0.02) -> None:
