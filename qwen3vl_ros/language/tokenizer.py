@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text to token ids and back, with the place of every token in the text.
+
+Wraps the `tokenizers` library around a checkpoint's `tokenizer.json`; everything else it needs
+(the ids that end an answer) comes from `generation_config.json`. Knows no prompt and no model.
+
+Control tokens are those added beside the byte-pair vocabulary (`<|im_end|>`, `<|image_pad|>`,
+`<think>`, ...). `encode` recognises them, so text from outside must be held against
+`control_token_in` first.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tokenizers
+
+from ..errors import CheckpointError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tokenizer:
+    """A checkpoint's tokenizer.
+
+    Attributes:
+        backend: the library's tokenizer, read only.
+        eos_token_ids: any of these ends an answer.
+    """
+
+    backend: tokenizers.Tokenizer
+    eos_token_ids: tuple[int, ...]
+    _byte_of: dict[str, int] = field(init=False, repr=False)
+    _control: dict[int, tokenizers.AddedToken] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_byte_of", _bytes_of_characters())
+        object.__setattr__(self, "_control", self.backend.get_added_tokens_decoder())
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, control tokens included; a model's own table may be padded beyond."""
+        return self.backend.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids; control tokens written out in `text` become their ids."""
+        return list(self.backend.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """Text; bytes that are not UTF-8 become U+FFFD."""
+        return self.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+
+    def decode_with_spans(self, ids: Sequence[int]) -> tuple[str, list[tuple[int, int]]]:
+        """Text as `decode` gives it, and the character span (start, stop) of each token in it.
+
+        Special tokens have empty spans. A character that several tokens share the bytes of
+        belongs to the last of them.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        parts: list[str] = []
+        spans: list[tuple[int, int]] = []
+        length = 0
+        for token_id in ids:
+            added = self._control.get(int(token_id))
+            skipped = added is not None and added.special
+            part = "" if skipped else decoder.decode(self.token_bytes(int(token_id)))
+            parts.append(part)
+            spans.append((length, length + len(part)))
+            length += len(part)
+        tail = decoder.decode(b"", True)
+        if tail:
+            parts.append(tail)
+            spans[-1] = (spans[-1][0], length + len(tail))
+        return "".join(parts), spans
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes one token stands for, whole characters or not."""
+        token = self.token(token_id)
+        if token_id in self._control:
+            return token.encode()
+        return bytes(self._byte_of[character] for character in token)
+
+    def token(self, token_id: int) -> str:
+        """The token of an id, as the vocabulary spells it.
+
+        Raises:
+            CheckpointError: no such id.
+        """
+        token = self.backend.id_to_token(token_id)
+        if token is None:
+            raise CheckpointError(
+                f"the tokenizer has no id {token_id}, expected 0 to {self.vocab_size - 1}; does "
+                "tokenizer.json belong to this model?"
+            )
+        return token
+
+    def token_id(self, token: str) -> int:
+        """The id of a token.
+
+        Raises:
+            CheckpointError: no such token.
+        """
+        token_id = self.backend.token_to_id(token)
+        if token_id is None:
+            raise CheckpointError(
+                f"the tokenizer has no token '{token}', expected a Qwen3-VL tokenizer; does "
+                "tokenizer.json belong to this model?"
+            )
+        return token_id
+
+    def control_token_in(self, text: str) -> str | None:
+        """A control token that is written out in `text`, or None."""
+        return next((a.content for a in self._control.values() if a.content in text), None)
+
+
+def load_tokenizer(directory: Path) -> Tokenizer:
+    """Read `tokenizer.json` and `generation_config.json` of a checkpoint or engine directory.
+
+    Raises:
+        CheckpointError: one of them is missing or unreadable.
+    """
+    try:
+        text = (directory / "tokenizer.json").read_text(encoding="utf-8")
+        generation = json.loads(
+            (directory / "generation_config.json").read_text(encoding="utf-8")
+        )
+        eos = generation["eos_token_id"]
+        eos_token_ids = tuple(int(i) for i in (eos if isinstance(eos, list) else [eos]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"cannot read the tokenizer ({type(error).__name__}: {error}); expected tokenizer.json "
+            f"and a generation_config.json with eos_token_id in {directory}"
+        ) from error
+    return Tokenizer(backend=_backend_from_json(text, directory), eos_token_ids=eos_token_ids)
+
+
+def _backend_from_json(text: str, directory: Path) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_str(text)
+    except Exception as error:  # noqa: BLE001 - the library raises bare Exception, and only that
+        raise CheckpointError(
+            f"tokenizer.json is not one that tokenizers {tokenizers.__version__} can read: "
+            f"{error}; take it from the checkpoint again: {directory}"
+        ) from error
+
+
+def _bytes_of_characters() -> dict[str, int]:
+    """The byte behind each character of the byte-level alphabet (GPT-2's).
+
+    Printable bytes stand for themselves; the others, in order, for U+0100 onwards.
+
+    >>> table = _bytes_of_characters()
+    >>> table["A"], table["\\u0120"], len(table)
+    (65, 32, 256)
+    """
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    table = {chr(byte): byte for byte in printable}
+    table.update({chr(0x100 + rank): byte for rank, byte in enumerate(others)})
+    return table
