@@ -124,9 +124,7 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     """
     try:
         text = (directory / "tokenizer.json").read_text(encoding="utf-8")
-        generation = json.loads(
-            (directory / "generation_config.json").read_text(encoding="utf-8")
-        )
+        generation = json.loads((directory / "generation_config.json").read_text(encoding="utf-8"))
         eos = generation["eos_token_id"]
         eos_token_ids = tuple(int(i) for i in (eos if isinstance(eos, list) else [eos]))
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -140,7 +138,7 @@ def load_tokenizer(directory: Path) -> Tokenizer:
 def _backend_from_json(text: str, directory: Path) -> tokenizers.Tokenizer:
     try:
         return tokenizers.Tokenizer.from_str(text)
-    except Exception as error:  # noqa: BLE001 - the library raises bare Exception, and only that
+    except Exception as error:  # the library raises bare Exception, and only that
         raise CheckpointError(
             f"tokenizer.json is not one that tokenizers {tokenizers.__version__} can read: "
             f"{error}; take it from the checkpoint again: {directory}"

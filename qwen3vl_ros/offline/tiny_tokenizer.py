@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,8 @@ def write_tiny_tokenizer(texts: Iterable[str], directory: Path) -> WrittenTokeni
         MissingDependency: dashscope is not installed.
     """
     tokenizer = tokenizer_for_texts([*texts, *TEXTS_ALWAYS_KEPT], qwen_ranks())
-    ids = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
+    added = tokenizer.get_added_tokens_decoder()
+    ids = {token.content: token_id for token_id, token in added.items()}
     directory.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(directory / "tokenizer.json"), pretty=False)
     template = (Path(__file__).parent / "chat_template.jinja").read_text(encoding="utf-8")
@@ -172,11 +174,11 @@ def merges_of_word(word: bytes, ranks: Mapping[bytes, int]) -> list[tuple[bytes,
     [(b'a', b'b'), (b'a', b'b'), (b'ab', b'ab')]
     """
     pieces = [word[i : i + 1] for i in range(len(word))]
-    merges = []
+    merges: list[tuple[bytes, bytes]] = []
     while True:
         joins = [
             (ranks[left + right], place)
-            for place, (left, right) in enumerate(zip(pieces, pieces[1:], strict=False))
+            for place, (left, right) in enumerate(pairwise(pieces))
             if left + right in ranks
         ]
         if not joins:

@@ -12,15 +12,15 @@ from ..scene.detections import Query, Task
 
 COLOURS = """
 red green blue yellow orange purple pink brown black white gray grey cyan magenta turquoise beige
-""".split()
+"""
 SHAPES = """
 box ball cylinder cone ring mug bottle cube sphere block cup bowl plate can torus pyramid disc tube
-""".split()
+"""
 THINGS = """
 object thing chair table desk laptop keyboard mouse monitor screen phone book pen paper bag person
 door window wall floor shelf drawer cabinet handle knife fork spoon apple banana tool hammer
 screwdriver drill cable box pallet crate barrel robot gripper arm camera tray marker button switch
-""".split()
+"""
 RELATIONS = """
 left right top bottom front back behind above below under near nearest far farthest closest furthest
 next between beside inside outside middle center on in of to from at by with without and or the a an
@@ -28,7 +28,7 @@ largest smallest biggest big small large tall tallest short shortest high highes
 first third last only other same different leftmost rightmost topmost lowest all every any one two
 three four five six seven eight nine ten not no yes is are there it its that this which what where
 how many much color colour shape size object objects image picture find locate show point count pick
-""".split()
+"""
 SENTENCES = (
     "the red box left of the blue ball",
     "the nearest mug, the one to the right of the green bottle.",
@@ -36,14 +36,13 @@ SENTENCES = (
     "What's the robot's largest cylinder between two cones?",
 )
 ANSWERS = (
-    '```json\n[\n\t{"bbox_2d": [12, 345, 678, 1000], "label": "red box"},\n'
-    '\t{"bbox_2d": [0, 9, 99, 100], "label": "ball"}\n]\n```',
-    '```json\n[\n\t{"point_2d": [512, 30], "label": "blue mug"},\n'
-    '\t{"point_2d": [1, 2], "label": "point_1"}\n]\n```',
-    '```json\n[\n\t{"bbox_3d": [-0.12, 0.05, 1.5, 0.1, 0.2, 0.3, 0, -0.5, 0.75], '
-    '"label": "green cone"},\n'
+    '```json\n[\n\t{"bbox_2d": [12, 345, 678, 1000], "label": "red box"},\n\t',
+    '{"bbox_2d": [0, 9, 99, 100], "label": "ball"}\n]\n```',
+    '```json\n[\n\t{"point_2d": [512, 30], "label": "blue mug"},\n\t',
+    '{"point_2d": [1, 2], "label": "point_1"}\n]\n```',
+    '\t{"bbox_3d": [-0.12, 0.05, 1.5, 0.1, 0.2, 0.3, 0, -0.5, 0.75], "label": "cone"},\n',
     '\t{"bbox_3d":[-1.0,-2.55,3,0.1,-0.2,0.3,0,0,-1],"label":"ring"}\n]\n```',
-    '```json\n[]\n```',
+    "```json\n[]\n```",
     '[{"bbox_2d": [1, 2, 3, 4], "label": "a"}, {"point_2d": [1, 2], "label": "b"}]',
     '{"bbox_2d":[1,2,3,4],"label":"a"},{"point_2d":[1,2],"label":"b"}',
     "<12.5 seconds>",
@@ -58,7 +57,7 @@ def _prompts() -> list[str]:
 
 
 def _spellings(word: str) -> list[str]:
-    """A word at the start of a string, after a space, and as a title, one and many."""
+    """A word at the start of a string and after a space, one and many."""
     many = word + ("es" if word.endswith(("x", "s", "ch")) else "s")
     return [word, f" {word}", f" {many}", many]
 
@@ -68,8 +67,6 @@ TEXTS_ALWAYS_KEPT: tuple[str, ...] = (
     *(f"<|im_start|>{role}\n" for role in ("system", "user", "assistant")),
     *ANSWERS,
     *SENTENCES,
-    *RELATIONS,
-    *(f" {word}" for word in RELATIONS),
-    *(text for word in COLOURS + THINGS for text in (word, f" {word}")),
-    *(text for word in SHAPES for text in _spellings(word)),
+    *(text for word in (COLOURS + THINGS + RELATIONS).split() for text in (word, f" {word}")),
+    *(text for word in SHAPES.split() for text in _spellings(word)),
 )

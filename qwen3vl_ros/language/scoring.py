@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How sure the model was of each object: a score from its own coordinates' tokens.
+
+Knows token places and log-probabilities, not what the tokens say. Qwen3-VL prints no confidence
+and its own evaluations give every box 1.0; this is the geometric mean of the probabilities of the
+tokens that spell the object's numbers (each digit is one): exp of the mean log-probability. It
+does not depend on how many digits there are, and not on brackets and labels, which are nearly
+certain. It ranks objects; it is not a calibrated probability of being right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import AnswerError
+from .parsing import Answer, Span
+
+LOWEST_SCORE = 1e-6  # a score is never 0: 0 would say "certainly nothing"
+
+
+def object_scores(
+    answer: Answer, token_spans: Sequence[Span], logprobs: npt.NDArray[np.floating]
+) -> tuple[float, ...]:
+    """A score in (0, 1] for each object of an answer.
+
+    Args:
+        answer: parsed from the text that the tokens spell.
+        token_spans: (start, stop) characters of each generated token in that text, as
+            `Tokenizer.decode_with_spans` gives them.
+        logprobs: (T,) natural log-probability of each token.
+
+    Raises:
+        AnswerError: a log-probability is NaN: the numbers behind the answer are broken.
+    """
+    assert len(token_spans) == len(logprobs), "one span and one log-probability for each token"
+    values = np.asarray(logprobs, np.float64)
+    if np.isnan(values).any():
+        raise AnswerError(
+            "log-probabilities of the answer are NaN, expected numbers at most 0; the engine "
+            "overflows: rebuild it in bfloat16 or float32",
+            answer_text=answer.text,
+        )
+    starts, stops = np.array(token_spans, np.int64).reshape(-1, 2).T
+    return tuple(
+        _score(values[_tokens_of_spans(starts, stops, found.number_spans)])
+        for found in answer.objects
+    )
+
+
+def _tokens_of_spans(
+    starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64], spans: Sequence[Span]
+) -> npt.NDArray[np.bool_]:
+    """(T,) which tokens hold a character of any of the spans."""
+    chosen = np.zeros(len(starts), np.bool_)
+    for start, stop in spans:
+        chosen |= (starts < stop) & (stops > start)
+    return chosen
+
+
+def _score(logprobs: npt.NDArray[np.float64]) -> float:
+    assert len(logprobs), "the answer was parsed from another text than the tokens spell"
+    return float(np.clip(np.exp(logprobs.mean()), LOWEST_SCORE, 1.0))
