@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fit an oriented box to the visible surface of one object.
+
+Knows no pictures and no Open3D: points in, box out. A camera sees only the near side, so the
+fit adds what must be there: the part down to the support, and the far side of round things.
+
+Frame:  camera optical frame, metres; the camera is at the origin.
+Box:    Qwen3-VL's axes: local y is vertical and points down, as the camera's y does. Of the
+        quarter turns that describe the same box, the one whose x points most nearly to the
+        camera's right; a footprint that no turn fits better is turned exactly that way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .geometry import Array, OrientedBox, transform_from_rotation
+
+# Extents are taken between these percentiles, so that a few stray points do not set the size.
+LOW_PERCENTILE, HIGH_PERCENTILE = 0.5, 99.5
+# No side of a box is thinner than this; a sheet of paper is still something to point at.
+MIN_SIZE_M = 0.002
+# The top is flat, and so shows the whole footprint, if its slab reaches this far of the depth.
+FLAT_TOP_REACH = 0.8
+YAW_STEPS = 90
+# A turned rectangle is taken only if it saves this share of area; 1.2 degrees do, for a square.
+TURN_MUST_SAVE = 0.04
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plane:
+    """A plane `normal . p + offset = 0` with the camera on its positive side.
+
+    Attributes:
+        normal: (3,) float64, unit; for a support it points up.
+        offset: metres; the camera's height above the plane.
+    """
+
+    normal: Array
+    offset: float
+
+    def heights(self, points: Array) -> Array:
+        """(N,) signed distances of (N, 3) points, metres, positive on the camera's side."""
+        return points @ self.normal + self.offset
+
+
+def upright_box(points: Array, support: Plane, *, stands: bool = True) -> OrientedBox:
+    """The box of an object on its support plane, completed where the camera cannot see.
+
+    Args:
+        points: (N, 3) float64, the visible surface, N >= 3.
+        support: the plane beneath the object.
+        stands: the object reaches down to `support`; False leaves its bottom where it is seen.
+    """
+    heights = support.heights(points)
+    bottom, top = np.percentile(heights, [LOW_PERCENTILE, HIGH_PERCENTILE])
+    if stands:
+        bottom = 0.0
+    top = max(float(top), bottom + MIN_SIZE_M)
+    size_y = top - bottom
+
+    away, right = _ground_axes(points, support)
+    footprint = np.stack([points @ right, points @ away], axis=1)
+    is_hidden = not _shows_whole_footprint(footprint[:, 1], heights, top, size_y, support)
+    yaw, low, high = _least_rectangle(
+        footprint,
+        preferred_yaw=float(np.arctan2(away[0], right[0])),
+        hidden_limit=size_y if is_hidden else 0.0,
+    )
+
+    x_axis = np.cos(yaw) * right + np.sin(yaw) * away
+    z_axis = -np.sin(yaw) * right + np.cos(yaw) * away
+    middle = (low + high) / 2
+    center = (
+        x_axis * middle[0]
+        + z_axis * middle[1]
+        + support.normal * ((top + bottom) / 2 - support.offset)
+    )
+    size = np.array([high[0] - low[0], size_y, high[1] - low[1]])
+    return _box(center, x_axis, -support.normal, size)
+
+
+def free_box(center: Array, axes: Array, size: Array) -> OrientedBox:
+    """The box of an object without support, from any tight box around its visible points.
+
+    The least tilted axis becomes y. A rounded near side, deeper than a plate, is completed
+    along the view as deep as the narrower of its two other sides.
+
+    Args:
+        center: (3,) metres.
+        axes: (3, 3), columns are the tight box's unit axes.
+        size: (3,) metres, along `axes`.
+    """
+    size = np.maximum(size, MIN_SIZE_M)
+    view = center / np.linalg.norm(center)
+    along = int(np.argmax(np.abs(axes.T @ view)))
+    across = min(size[i] for i in range(3) if i != along)
+    if 0.25 * across < size[along] < across:
+        grown = across - size[along]
+        center = center + axes[:, along] * np.sign(axes[:, along] @ view) * grown / 2
+        size = np.where(np.arange(3) == along, across, size)
+    vertical = int(np.argmax(np.abs(axes[1])))
+    first, second = (i for i in range(3) if i != vertical)
+    down = axes[:, vertical] * (1.0 if axes[1, vertical] >= 0 else -1.0)
+    return _box(center, axes[:, first], down, size[[first, vertical, second]])
+
+
+def _box(center: Array, x_axis: Array, down: Array, size: Array) -> OrientedBox:
+    """The box with its x axis turned by quarters to lie most nearly to the camera's right."""
+    z_axis = np.cross(x_axis, down)
+    if abs(z_axis[0]) > abs(x_axis[0]):
+        x_axis, size = z_axis, size[[2, 1, 0]]
+    if x_axis[0] < 0:
+        x_axis = -x_axis
+    R = np.stack([x_axis, down, np.cross(x_axis, down)], axis=1)
+    return OrientedBox(T_frame_box=transform_from_rotation(R, center), size_m=size)
+
+
+def _ground_axes(points: Array, support: Plane) -> tuple[Array, Array]:
+    """Unit vectors in the support plane: away from the camera, and to its right."""
+    up = support.normal
+    view = np.median(points, axis=0)
+    away = view - (view @ up) * up
+    if np.linalg.norm(away) < 0.05 * np.linalg.norm(view):  # looking straight down on it
+        away = np.array([0.0, -1.0, 0.0]) + up[1] * up
+    away = away / np.linalg.norm(away)
+    return away, np.cross(away, up)
+
+
+def _shows_whole_footprint(
+    depth: Array, heights: Array, top: float, size_y: float, support: Plane
+) -> bool:
+    """True when a flat top, seen from above, reaches as far back as the object does."""
+    if support.offset < 1.05 * top:
+        return False
+    slab = depth[heights > top - max(0.008, 0.1 * size_y)]
+    if slab.size < 3:
+        return False
+    reach = np.ptp(np.percentile(slab, [2, 98]))
+    return bool(reach >= FLAT_TOP_REACH * np.ptp(np.percentile(depth, [2, 98])))
+
+
+def _least_rectangle(
+    footprint: Array, *, preferred_yaw: float, hidden_limit: float
+) -> tuple[float, Array, Array]:
+    """Yaw and bounds of the rectangle of least area around a footprint.
+
+    Args:
+        footprint: (N, 2) metres, columns: to the right, away from the camera.
+        preferred_yaw: radians, taken unless another one makes the area clearly smaller.
+        hidden_limit: how deep at most the hidden far side may make the rectangle; 0 for none.
+
+    Returns:
+        yaw of the rectangle's first axis, radians, and its (2,) low and high bounds along its
+        own axes.
+    """
+    turns = (np.arange(YAW_STEPS) / YAW_STEPS - 0.5) * np.pi / 2
+    # Within 45 degrees, so that the second axis is the one that runs away from the camera.
+    yaws = np.append(turns, np.clip(preferred_yaw, -np.pi / 4, np.pi / 4))
+    c, s = np.cos(yaws), np.sin(yaws)
+    along = np.stack([footprint @ np.stack([c, s]), footprint @ np.stack([-s, c])])
+    low, high = np.percentile(along, [LOW_PERCENTILE, HIGH_PERCENTILE], axis=1)  # (2, yaws)
+    if hidden_limit > 0:
+        high[1] = np.maximum(high[1], low[1] + np.minimum(high[0] - low[0], hidden_limit))
+    size = np.maximum(high - low, MIN_SIZE_M)
+    area = size[0] * size[1]
+    best = int(np.argmin(area))
+    if area[best] > (1 - TURN_MUST_SAVE) * area[-1]:
+        best = len(yaws) - 1
+    middle, half = (low + high)[:, best] / 2, size[:, best] / 2
+    return float(yaws[best]), middle - half, middle + half
