@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+# The commands people and CI use. `make setup` is part of every one of them that runs Python.
+
+PYTHON ?= python3
+PY := .venv/bin/python
+# Where a ROS installation is sourced, our generated libraries stand beside it, not in it.
+ifdef AMENT_PREFIX_PATH
+export LD_LIBRARY_PATH := $(CURDIR)/.venv/lib:$(LD_LIBRARY_PATH)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test check format demo train-tiny export-tiny evaluate readme clean clean-venv
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup:  ## .venv with all wheels, Debian libraries, our interfaces built; quick when nothing changed
+	@$(PYTHON) scripts/set_up.py
+
+test: setup  ## every test that needs no GPU and no patience
+	$(PY) -m pytest -m "not gpu and not slow"
+
+check: setup  ## lint, formatting and types
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+
+format: setup  ## mends what ruff can mend
+	$(PY) -m ruff check --fix
+	$(PY) -m ruff format
+
+demo: setup  ## synthetic camera and node as two processes; out/demo.png, out/demo.json
+	$(PY) -m qwen3vl_ros.cli demo
+
+train-tiny: setup  ## the committed tiny checkpoint, from nothing; hours, resumable
+	$(PY) -m qwen3vl_ros.cli train-tiny
+
+export-tiny: setup  ## ONNX engines of the tiny checkpoint
+	$(PY) -m qwen3vl_ros.cli export
+
+evaluate: setup  ## accuracy on held-out scenes; out/evaluation.json
+	$(PY) -m qwen3vl_ros.cli evaluate
+
+readme: setup  ## writes the generated tables of README.md anew
+	$(PY) -m qwen3vl_ros.cli readme
+
+clean:  ## what a build or a run leaves, except .venv
+	rm -rf build install log out *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find qwen3vl_ros tests -name __pycache__ -prune -exec rm -rf {} +
+
+clean-venv:  ## .venv, so that make setup begins from nothing
+	rm -rf .venv build
