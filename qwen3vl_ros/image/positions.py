@@ -171,4 +171,8 @@ def text_rotary(position_ids: Int64, text: TextConfig) -> tuple[Float32, Float32
 
 def _inverse_frequencies(theta: float, dim: int) -> Float32:
     """(dim/2,) float32: theta ** (-2k / dim)."""
-    return (1.0 / theta ** (np.arange(0, dim, 2) / dim)).astype(np.float32)
+    # Exponent, power and quotient are each rounded to float32, as in transformers: at position
+    # 5000 a frequency that differs in its last bit already moves a cosine by 5e-4.
+    exponents = np.arange(0, dim, 2, dtype=np.float32) / np.float32(dim)
+    powers = (theta ** exponents.astype(np.float64)).astype(np.float32)
+    return np.asarray(np.float32(1) / powers, np.float32)

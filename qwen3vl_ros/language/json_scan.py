@@ -18,8 +18,10 @@ MAX_DEPTH = 8
 
 _FENCE = "```"
 _SPACE = re.compile(r"\s*")
+_INFO = re.compile(r"\w*")
+_BRACKET = re.compile(r"[\[{]")
 _LANDMARK = re.compile(r"[\[\]{]|```")
-_RESUME = re.compile(r"[{}]")
+_RESUME = re.compile(r"[{}]|```")
 _LIST_OF_OBJECTS = re.compile(r"\[\s*(?:[\[{\]]|\Z)")
 _EMPTY_LIST = re.compile(r"\s*\[\s*\]\s*")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
@@ -85,7 +87,8 @@ def scan_objects(text: str) -> ScannedText:
     False
     """
     place = _body_start(text)
-    if (empty := _EMPTY_LIST.match(text, place)) and text[empty.end() :][:3] in ("", _FENCE):
+    empty = _EMPTY_LIST.match(text, place) if "{" not in text else None
+    if empty and text[empty.end() : empty.end() + len(_FENCE)] in ("", _FENCE):
         return ScannedText(objects=(), malformed=0, complete=True, is_empty_list=True)
     objects: list[Value] = []
     malformed = 0
@@ -109,7 +112,7 @@ def scan_objects(text: str) -> ScannedText:
             except _MalformedError as error:
                 malformed += 1
                 resume = _RESUME.search(text, max(error.place, place))
-                if resume is None:
+                if resume is None or resume[0] == _FENCE:
                     truncated = True
                     break
                 place = resume.end() if resume[0] == "}" else resume.start()
@@ -125,13 +128,13 @@ def scan_objects(text: str) -> ScannedText:
 
 
 def _body_start(text: str) -> int:
-    """After the info string of the first fence that has a bracket behind it, else 0."""
-    fence = text.find(_FENCE)
-    bracket = re.search(r"[\[{]", text[fence:]) if fence >= 0 else None
-    if bracket is None:
+    """After the info string of the fence before the first fenced bracket; 0 if none is fenced."""
+    bracket = _BRACKET.search(text, max(text.find(_FENCE), 0))
+    fence = text.rfind(_FENCE, 0, bracket.start()) if bracket else -1
+    if fence < 0:
         return 0
-    word = re.compile(r"\w*").match(text, fence + len(_FENCE))
-    return word.end() if word else fence + len(_FENCE)
+    info = _INFO.match(text, fence + len(_FENCE))
+    return info.end() if info else fence + len(_FENCE)
 
 
 def _scan_value(text: str, place: int, depth: int) -> Value:

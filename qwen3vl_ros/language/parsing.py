@@ -35,7 +35,9 @@ MAX_3D_NUMBER = 1000.0  # metres, and half turns
 MAX_LABEL_CHARACTERS = 64
 END_OF_THINKING = "</think>"
 
-_ANSI_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)?")
+_ANSI_ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b."
+)
 _KEYS = {
     Task.DETECT: ("bbox_2d", 4),
     Task.REFER: ("bbox_2d", 4),
@@ -190,14 +192,15 @@ def clean_label(label: str) -> str:
     >>> clean_label("\\x1b[31mred\\x1b[0m  mug\\n")
     'red mug'
     """
-    plain = unicodedata.normalize("NFC", _ANSI_ESCAPE.sub("", label))
+    plain = _ANSI_ESCAPE.sub("", label)
     # Categories C*: control, invisible formatting (bidi overrides), surrogates, unassigned.
     visible = "".join(
         " " if character.isspace() else character
         for character in plain
         if character.isspace() or not unicodedata.category(character).startswith("C")
     )
-    return " ".join(visible.split())[:MAX_LABEL_CHARACTERS].rstrip()
+    one_line = unicodedata.normalize("NFC", " ".join(visible.split()))
+    return one_line[:MAX_LABEL_CHARACTERS].rstrip()
 
 
 def _mended_numbers(
