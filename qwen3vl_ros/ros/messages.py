@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions and answers: core values into messages and back.
+
+Knows no topics. A detection message always holds one hypothesis (RViz reads the first without
+looking), whose `class_id` is the label in words, and a unit quaternion. Its header, and that of
+its array, are the image's; the `frame_id` is the frame the numbers are in.
+
+Everything the model says is untrusted text: it is stripped of control characters and cut before
+it goes on the wire.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
+from std_msgs.msg import Header
+from vision_msgs import msg as vision
+
+from ..errors import QueryError
+from ..msg import Query as QueryMessage
+from ..scene.detections import Detection2D, Detection3D, Query, Task
+from ..scene.geometry import OrientedBox, quaternion_from_rotation
+
+MAX_LABEL_CHARACTERS = 64
+MAX_ANSWER_CHARACTERS = 20_000
+
+
+def header(*, stamp_ns: int, frame_id: str) -> Header:
+    """A header of a moment in a frame."""
+    message = Header(frame_id=frame_id)
+    message.stamp.sec, message.stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
+    return message
+
+
+def printable(text: str, *, max_characters: int) -> str:
+    """Untrusted text as one line without control characters, at most so many characters long."""
+    composed = unicodedata.normalize("NFC", text[: 4 * max_characters])
+    # Cc control, Cf invisible formatting (bidi overrides), Cs halves of surrogate pairs.
+    kept = (
+        " " if character.isspace() else character
+        for character in composed
+        if character.isspace() or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
+    )
+    return " ".join("".join(kept).split())[:max_characters]
+
+
+def wire_text(text: str) -> str:
+    """Untrusted text that may keep its line breaks, fit for a ROS string."""
+    kept = text[:MAX_ANSWER_CHARACTERS].replace("\x00", "")
+    return kept.encode("utf-8", "replace").decode("utf-8")
+
+
+def query_from_message(message: QueryMessage, *, query_id: str, max_objects: int) -> Query:
+    """The question of a message.
+
+    Args:
+        message: the question as asked.
+        query_id: for a question that brings none.
+        max_objects: for a question that sets none.
+
+    Raises:
+        QueryError: it cannot be asked; the text says why.
+    """
+    tasks = [task.value for task in Task]
+    if message.task not in tasks:
+        raise QueryError(f"task is '{message.task[:64]}', expected one of {', '.join(tasks)}")
+    return Query(
+        task=Task(message.task),
+        text=message.text,
+        categories=tuple(message.categories),
+        query_id=message.id or query_id,
+        max_objects=message.max_objects or max_objects,
+    )
+
+
+def detections_2d_message(
+    detections: Iterable[Detection2D], *, header: Header
+) -> vision.Detection2DArray:
+    """Boxes in pixels; a point is a box of zero size. `header` is the image's."""
+    array = vision.Detection2DArray(header=header)
+    array.detections = [
+        vision.Detection2D(
+            header=header,
+            results=[_hypothesis(detection.label, detection.score, Pose())],
+            bbox=_bounding_box_2d(detection.xyxy_px),
+        )
+        for detection in detections
+    ]
+    return array
+
+
+def detections_3d_message(
+    detections: Iterable[Detection3D], *, header: Header
+) -> vision.Detection3DArray:
+    """Boxes in metres, in the frame that `header` names."""
+    array = vision.Detection3DArray(header=header)
+    for detection in detections:
+        length, width, height = map(float, detection.box.size_m)
+        box = vision.BoundingBox3D(
+            center=pose_of_box(detection.box), size=Vector3(x=length, y=width, z=height)
+        )
+        array.detections.append(
+            vision.Detection3D(
+                header=header,
+                results=[
+                    _hypothesis(detection.label, detection.score, pose_of_box(detection.box))
+                ],
+                bbox=box,
+            )
+        )
+    return array
+
+
+def pose_of_box(box: OrientedBox) -> Pose:
+    """The pose of a box's centre."""
+    x, y, z = map(float, box.center_m)
+    qx, qy, qz, qw = map(float, quaternion_from_rotation(box.T_frame_box[:3, :3]))
+    return Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))
+
+
+def _bounding_box_2d(xyxy_px: npt.NDArray[np.float64]) -> vision.BoundingBox2D:
+    left, top, right, bottom = map(float, xyxy_px)
+    box = vision.BoundingBox2D(size_x=right - left, size_y=bottom - top)
+    box.center.position.x = (left + right) / 2
+    box.center.position.y = (top + bottom) / 2
+    return box
+
+
+def _hypothesis(label: str, score: float, pose: Pose) -> vision.ObjectHypothesisWithPose:
+    result = vision.ObjectHypothesisWithPose()
+    result.hypothesis.class_id = printable(label, max_characters=MAX_LABEL_CHARACTERS)
+    result.hypothesis.score = float(np.clip(score, 0.0, 1.0))
+    result.pose.pose = pose
+    return result

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lifecycle node: camera topics and a question in, detections out.
+
+Callbacks only move data: the newest image waits in `CameraPairing`, one worker thread
+(`GroundingWorker`) runs the model and publishes. *Configure* loads the engine and warms it up,
+*activate* opens the gate, *deactivate* closes it, *cleanup* frees the engine. Endpoints and
+publishers are made once, because making them in loops leaks in rclpy; an inactive node receives
+and does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+
+from ..errors import AnswerError, Qwen3VLError
+from ..perception import Perception
+from ..scene.camera import Frame
+from ..scene.detections import Query, Task
+from . import topics
+from .camera_pairing import CameraPairing
+from .diagnostics import Diagnostics
+from .gate import Gate
+from .ground_action import GroundAction
+from .parameters import engine_directory
+from .publishing import ResultPublisher
+from .standing_question import Standing, StandingQuestion
+from .subscriptions import CameraSubscriptions
+from .transforms import transform_source
+from .worker import Grounder, GroundingWorker
+
+SPIN_S = 0.2
+# On SIGINT and SIGTERM the picture in hand is given up after this long.
+STOP_S = 2.0
+# Cleanup frees the engine, so it waits longer for the worker that uses it.
+CLEANUP_S = 10.0
+
+
+def load_perception(engine_dir: Path, threads: int) -> Grounder:
+    """The perception of an engine directory."""
+    return Perception.load(engine_dir, threads=threads)
+
+
+class GroundingNode(LifecycleNode):
+    """Grounds a question in what a camera sees, again and again."""
+
+    def __init__(
+        self,
+        *,
+        load: Callable[[Path, int], Grounder] = load_perception,
+        parameter_overrides: Sequence[Parameter[Any]] = (),
+        node_name: str = "qwen3vl",
+    ) -> None:
+        super().__init__(node_name, parameter_overrides=list(parameter_overrides))
+        self._load = load
+        self._crash: BaseException | None = None
+        self._worker: GroundingWorker | None = None
+        self._gate = Gate()
+        self._wake = threading.Event()
+        self._diagnostics = Diagnostics(node_name=self.get_name())
+        self._question = StandingQuestion(
+            self, gate=self._gate, diagnostics=self._diagnostics, changed=self._on_change
+        )
+        parameters = self._question.standing.parameters
+        self._pairing = CameraPairing(
+            slop_s=parameters.depth_slop_s, wait_s=parameters.pairing_wait_s
+        )
+        self._transforms = transform_source(self)
+        self._publisher = ResultPublisher(self)
+        self._diagnostics_publisher = self.create_publisher(
+            topics.DIAGNOSTICS.type, topics.DIAGNOSTICS.name, topics.DIAGNOSTICS.qos
+        )
+        self._goals = GroundAction(
+            self,
+            is_active=lambda: self._gate.is_open,
+            default_max_objects=lambda: self._question.standing.parameters.max_objects,
+            wake=self._wake.set,
+        )
+        self._subscriptions_of_camera = CameraSubscriptions(
+            self,
+            parameters=parameters,
+            gate=self._gate,
+            pairing=self._pairing,
+            diagnostics=self._diagnostics,
+        )
+        # A ROS timer would stand still under use_sim_time without /clock.
+        self._timer = self.create_timer(
+            1.0, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+        self._jump = self.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1)),
+            post_callback=self._on_time_jump,
+        )
+
+    @property
+    def crash(self) -> BaseException | None:
+        """A bug that ended configuring or the worker; the process shall end with it."""
+        return self._crash or (self._worker.crash if self._worker else None)
+
+    @property
+    def is_active(self) -> bool:
+        """True while pictures are looked at."""
+        return self._gate.is_open
+
+    def start(self) -> None:
+        """Configures and activates, if the parameter `autostart` says so."""
+        if not self._question.standing.parameters.autostart:
+            return
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def stop(self, *, timeout_s: float) -> bool:
+        """Closes the gate and stops the worker; False when it is still busy after `timeout_s`."""
+        self._gate.close()
+        self._goals.abort_all("the node stops")
+        if self._worker is not None and not self._worker.stop(timeout_s=timeout_s):
+            return False
+        self._worker = None
+        self._pairing.reset()
+        return True
+
+    # Lifecycle ---------------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Loads the engine and asks it once, so that the first picture is as fast as the rest."""
+        parameters = self._question.standing.parameters
+        engine_dir = engine_directory(parameters)
+        try:
+            perception = self._load(engine_dir, parameters.threads)
+            _warm_up(perception)
+        except Qwen3VLError as exc:
+            self._diagnostics.fault("engine", str(exc))
+            self.get_logger().error(f"cannot configure: {exc}")
+            return TransitionCallbackReturn.FAILURE
+        except Exception as exc:  # noqa: BLE001  rclpy would swallow it; main ends the process
+            self._crash = exc
+            return TransitionCallbackReturn.ERROR
+        self._diagnostics.recovered("engine")
+        self._diagnostics.facts("engine", engine_dir=engine_dir)
+        self.get_logger().info(f"engine loaded from {engine_dir}")
+        self._worker = GroundingWorker(
+            perception=perception,
+            pairing=self._pairing,
+            transforms=self._transforms,
+            publisher=self._publisher,
+            goals=self._goals,
+            diagnostics=self._diagnostics,
+            logger=self.get_logger(),
+            standing=lambda: self._question.standing,
+            now_ns=lambda: self.get_clock().now().nanoseconds,
+            gate=self._gate,
+            wake=self._wake,
+        )
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Opens the gate."""
+        self._pairing.reset()
+        self._gate.open()
+        self._wake.set()
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Closes the gate; an answer in the making is thrown away."""
+        self._gate.close()
+        self._goals.abort_all("the node was deactivated")
+        self._pairing.reset()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stops the worker and lets go of the engine."""
+        if not self.stop(timeout_s=CLEANUP_S):
+            self.get_logger().error(f"the engine is still busy after {CLEANUP_S:g} s; try again")
+            return TransitionCallbackReturn.FAILURE
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stops for good."""
+        self.stop(timeout_s=CLEANUP_S)
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Back to unconfigured, with nothing loaded."""
+        self.stop(timeout_s=CLEANUP_S)
+        return TransitionCallbackReturn.SUCCESS
+
+    # Changes and health ------------------------------------------------------------------------
+
+    def _on_change(self, standing: Standing) -> None:
+        parameters = standing.parameters
+        self._pairing.configure(slop_s=parameters.depth_slop_s, wait_s=parameters.pairing_wait_s)
+        self._wake.set()
+
+    def _on_time_jump(self, jump: TimeJump) -> None:
+        self.get_logger().warning("time went back: images and transforms held are dropped")
+        self._pairing.reset()
+        self._transforms.reset()
+
+    def _publish_diagnostics(self) -> None:
+        self._subscriptions_of_camera.note_publishers()
+        counts = self._pairing.counts
+        self._diagnostics.facts(
+            "inference",
+            images=counts.images,
+            taken=counts.taken,
+            dropped=counts.overtaken,
+            duplicate=counts.duplicate,
+            out_of_order=counts.out_of_order,
+            without_depth=counts.without_depth,
+            time_resets=counts.resets,
+        )
+        self._diagnostics.facts("engine", state="active" if self.is_active else "not active")
+        message = topics.DIAGNOSTICS.type(status=self._diagnostics.statuses())
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics_publisher.publish(message)
+
+
+def _warm_up(perception: Grounder) -> None:
+    grey = np.full((480, 640, 3), 128, np.uint8)
+    # A grey picture may get any answer; that there is one is enough.
+    with suppress(AnswerError):
+        perception.ground(
+            Frame(image=grey, stamp_ns=0, frame_id=""),
+            Query(task=Task.DETECT, categories=("object",), max_objects=1),
+        )
+
+
+def run(args: list[str] | None = None) -> int:
+    """Runs the node until it is told to stop; 0 when told, 1 when it cannot go on."""
+    rclpy.init(args=args)
+    node: GroundingNode | None = None
+    executor = SingleThreadedExecutor()
+    try:
+        node = GroundingNode()
+        executor.add_node(node)
+        node.start()
+        # Not rclpy.spin(): on an idle node it can miss the signal and hang.
+        while rclpy.ok() and node.crash is None:
+            executor.spin_once(timeout_sec=SPIN_S)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass  # asked to stop; not an error
+    except Qwen3VLError as exc:
+        rclpy.logging.get_logger("qwen3vl").fatal(f"cannot start: {exc}")
+        return 1
+    finally:
+        stopped = node is None or node.stop(timeout_s=STOP_S)
+        executor.shutdown(timeout_sec=0.5)
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    if node is not None and node.crash is not None:
+        traceback.print_exception(node.crash)
+        return 1
+    if not stopped:
+        # The engine is deep in a pass that nothing can interrupt; leaving it running through
+        # interpreter exit ends in std::terminate.
+        sys.stderr.flush()
+        os._exit(0)
+    return 0
+
+
+def main(args: list[str] | None = None) -> None:
+    """What `ros2 run qwen3vl_ros qwen3vl_node` runs."""
+    sys.exit(run(args))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Publishes results, and what became of the pictures that had none.
+
+Every header copies the stamp of the image. Knows no pipeline; owns the publishers, which are made
+once and live as long as the node.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..image.drawing import annotated_image
+from ..msg import InferenceStatus
+from ..scene.detections import Query
+from . import topics
+from .images import image_from_rgb
+from .markers import UP_IN_OPTICAL_FRAME, UP_IN_ROBOT_FRAME, marker_array
+from .messages import detections_2d_message, detections_3d_message, header, wire_text
+from .results import Result
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What became of one picture and one question.
+
+    Attributes:
+        stamp_ns: of the image.
+        frame_id: of the image.
+        query: what was asked.
+        outcome: one of the constants of InferenceStatus.
+        message: a sentence for a person; "" when there is nothing to add.
+        answer_text: the model's words, untrusted; "" when it said none.
+        total_s: seconds from picking the picture up to handing the results over.
+        age_s: of the image when it was picked up; None when it has no stamp.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    query: Query
+    outcome: int
+    message: str = ""
+    answer_text: str = ""
+    total_s: float
+    age_s: float | None
+
+
+class ResultPublisher:
+    """The node's outgoing topics, except /diagnostics."""
+
+    def __init__(self, node: Node) -> None:
+        def publisher(endpoint: topics.Endpoint):  # type: ignore[no-untyped-def]
+            return node.create_publisher(endpoint.type, endpoint.name, endpoint.qos)
+
+        self._detections_2d = publisher(topics.DETECTIONS_2D)
+        self._detections_3d = publisher(topics.DETECTIONS_3D)
+        self._markers = publisher(topics.MARKERS)
+        self._annotated_image = publisher(topics.ANNOTATED_IMAGE)
+        self._status = publisher(topics.STATUS)
+        self._namespace = node.get_name()
+
+    def publish_result(self, result: Result, *, marker_lifetime_s: float) -> None:
+        """Detections, markers and, where someone looks, the picture."""
+        grounding = result.grounding
+        camera_header = header(stamp_ns=grounding.stamp_ns, frame_id=grounding.frame_id)
+        self._detections_2d.publish(
+            detections_2d_message(result.detections_2d, header=camera_header)
+        )
+        if result.detections_3d is not None:
+            header_3d = header(stamp_ns=grounding.stamp_ns, frame_id=result.frame_id)
+            self._detections_3d.publish(
+                detections_3d_message(result.detections_3d, header=header_3d)
+            )
+            in_camera = result.frame_id == grounding.frame_id
+            self._markers.publish(
+                marker_array(
+                    result.detections_3d,
+                    header=header_3d,
+                    namespace=self._namespace,
+                    lifetime_s=marker_lifetime_s,
+                    up=UP_IN_OPTICAL_FRAME if in_camera else UP_IN_ROBOT_FRAME,
+                )
+            )
+        if self._annotated_image.get_subscription_count():
+            frame = result.view.frame
+            picture = annotated_image(
+                frame.image,
+                detections_2d=grounding.detections_2d,
+                points=grounding.points,
+                detections_3d=grounding.detections_3d,
+                intrinsics=frame.intrinsics,
+            )
+            self._annotated_image.publish(image_from_rgb(picture, header=camera_header))
+
+    def publish_outcome(self, outcome: Outcome, *, result: Result | None = None) -> None:
+        """The status of one picture, whether or not there was a result."""
+        message = InferenceStatus(
+            header=header(stamp_ns=outcome.stamp_ns, frame_id=outcome.frame_id),
+            query_id=wire_text(outcome.query.query_id),
+            task=outcome.query.task.value,
+            outcome=outcome.outcome,
+            message=wire_text(outcome.message),
+            answer_text=wire_text(outcome.answer_text),
+            # NaN: a stage not reached, or not measured.
+            preprocess_s=math.nan,
+            vision_s=math.nan,
+            prefill_s=math.nan,
+            decode_s=math.nan,
+            lift_s=math.nan,
+            total_s=outcome.total_s,
+            age_s=math.nan if outcome.age_s is None else outcome.age_s,
+        )
+        if result is not None:
+            message.detections_2d = len(result.detections_2d)
+            message.detections_3d = len(result.detections_3d or ())
+        self._status.publish(message)
