@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shape of the tiny checkpoint: the true architecture, about ten million parameters.
+"""The shape of the tiny checkpoint: the true architecture, about nine million parameters.
 
 Knows no weights and no words. Everything Qwen3-VL does is there once (three deepstack taps,
 interleaved M-RoPE, grouped queries, a tied head), so that a mistake anywhere costs accuracy.
@@ -34,12 +34,12 @@ def tiny_config(
         text=TextConfig(
             vocab_size=vocab_size,
             hidden_size=256,
-            intermediate_size=768,
+            intermediate_size=512,
             num_hidden_layers=5,
             num_attention_heads=4,
             num_key_value_heads=2,
             head_dim=64,
-            rope_theta=10000.0,
+            rope_theta=5_000_000.0,
             mrope_section=(12, 10, 10),
             max_position_embeddings=4096,
             tie_word_embeddings=tie_word_embeddings,

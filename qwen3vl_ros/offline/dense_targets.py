@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tower's lessons: what every image token should know about the object it sees.
+
+A detector head that is thrown away after training. It asks each merged token for objectness,
+colour, shape, and the numbers of the 2D and 3D box *digit by digit*: a decimal digit is a token
+to the decoder, so a tower that already thinks in digits leaves the decoder only to look up and
+copy. (Regressed coordinates alone were much slower to turn into text, see docs/LOG.md.)
+
+Knows tensors of truth, not scenes. Axes: B images, V image tokens, K solids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..synthetic.scenes import COLORS, SHAPES
+
+COVERED = 0.12  # a token sees an object when the object covers this share of it
+IGNORED = 0.02  # between the two nobody is asked
+HUNDREDS, TENS = 11, 10  # of 0..1000
+UNITS, TENTHS, HUNDREDTHS = 4, 10, 10  # of metres or half turns
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DenseTargets:
+    """Truth about B images.
+
+    Attributes:
+        colors, shapes: (B, K) int64, -1 where there is no solid.
+        xyxy_norm1000: (B, K, 4) float32.
+        bbox_3d: (B, K, 9) float32.
+        coverage: (B, K, V) float32.
+    """
+
+    colors: Tensor
+    shapes: Tensor
+    xyxy_norm1000: Tensor
+    bbox_3d: Tensor
+    coverage: Tensor
+
+
+class DetectorHead(nn.Module):
+    """One linear layer on normalised image tokens; `full` also asks for every digit."""
+
+    def __init__(self, size: int, *, full: bool) -> None:
+        super().__init__()
+        self.parts = [1, len(COLORS), len(SHAPES), 4]
+        if full:
+            self.parts += [9, 4 * HUNDREDS, 4 * TENS]
+            self.parts += [9 * 2, 9 * UNITS, 9 * TENTHS, 9 * HUNDREDTHS]
+        self.full = full
+        self.norm = nn.LayerNorm(size)
+        self.linear = nn.Linear(size, sum(self.parts))
+
+    def forward(self, embeds: Tensor, targets: DenseTargets) -> tuple[Tensor, dict[str, float]]:
+        """Loss of (B, V, D) image tokens, and how well they answer."""
+        parts = self.linear(self.norm(embeds)).split(self.parts, dim=-1)
+        seen, owner = targets.coverage.max(dim=1)  # (B, V)
+        covered = seen >= COVERED
+        asked = covered | (seen < IGNORED)
+        loss = F.binary_cross_entropy_with_logits(
+            parts[0][..., 0][asked], covered[asked].float(), reduction="mean"
+        )
+        image, token = covered.nonzero(as_tuple=True)
+        solid = owner[image, token]
+        rows = [part[image, token] for part in parts]
+        color, shape = targets.colors[image, solid], targets.shapes[image, solid]
+        box = targets.xyxy_norm1000[image, solid]
+        loss = loss + F.cross_entropy(rows[1], color) + 0.7 * F.cross_entropy(rows[2], shape)
+        loss = loss + 6 * F.l1_loss(rows[3], box / 1000)
+        with torch.no_grad():
+            found = {
+                "color": (rows[1].argmax(-1) == color).float().mean().item(),
+                "shape": (rows[2].argmax(-1) == shape).float().mean().item(),
+                "box_px1000": (rows[3] * 1000 - box).abs().mean().item(),
+                "iou": _iou(rows[3] * 1000, box).mean().item(),
+            }
+        if self.full:
+            bbox_3d = targets.bbox_3d[image, solid]
+            loss = loss + 3 * F.l1_loss(rows[4], bbox_3d) + _digit_loss(rows[5:], box, bbox_3d)
+            with torch.no_grad():
+                error = (rows[4] - bbox_3d)[:, :3].norm(dim=-1)
+                found["center_m"] = error.median().item()
+                guess = rows[5].view(-1, 4, HUNDREDS).argmax(-1)
+                found["hundreds"] = (guess == box_digits(box)[0]).float().mean().item()
+                guess = rows[6].view(-1, 4, TENS).argmax(-1)
+                found["tens"] = (guess == box_digits(box)[1]).float().mean().item()
+        return loss, found
+
+
+def box_digits(xyxy_norm1000: Tensor) -> tuple[Tensor, Tensor]:
+    """Hundreds (0..10) and tens of rounded coordinates, int64, shaped as given."""
+    whole = xyxy_norm1000.round().clamp(0, 1000).long()
+    return whole // 100, whole // 10 % 10
+
+
+def metre_digits(values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Sign (1 is minus), units, tenths and hundredths of values rounded to hundredths, int64."""
+    whole = (values * 100).round().long()
+    size = whole.abs()
+    return (whole < 0).long(), (size // 100).clamp(max=UNITS - 1), size // 10 % 10, size % 10
+
+
+def _digit_loss(rows: list[Tensor], box: Tensor, bbox_3d: Tensor) -> Tensor:
+    n = len(box)
+    hundreds, tens = box_digits(box)
+    loss = F.cross_entropy(rows[0].view(4 * n, HUNDREDS), hundreds.flatten())
+    loss = loss + 0.5 * F.cross_entropy(rows[1].view(4 * n, TENS), tens.flatten())
+    # Centre and size matter more than the three angles.
+    weight = torch.tensor([1.0] * 6 + [0.3] * 3).repeat(n)
+    for logits, digits, share in zip(
+        rows[2:], metre_digits(bbox_3d), (0.3, 0.3, 0.6, 0.15), strict=True
+    ):
+        each = F.cross_entropy(logits.reshape(9 * n, -1), digits.flatten(), reduction="none")
+        loss = loss + share * (each * weight).mean()
+    return loss
+
+
+def _iou(a: Tensor, b: Tensor) -> Tensor:
+    """(N,) intersection over union of xyxy boxes."""
+    low, high = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
+    shared = (high - low).clamp(min=0).prod(-1)
+    area_a, area_b = (a[:, 2:] - a[:, :2]).prod(-1), (b[:, 2:] - b[:, :2]).prod(-1)
+    return shared / (area_a + area_b - shared)

@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train the tiny checkpoint on two cores, in the order that works.
+
+1. *tower*: the vision tower alone, on dense targets at every image token (`dense_targets.py`);
+   nothing is grounded before the tower knows what it sees and where.
+2. *decoder*: the text decoder on answers, over the frozen tower's rows, which are computed once.
+   Two layers are told where to look: some of their heads are pulled onto the image tokens of the
+   object that is being written about. Without that a decoder this small learns the format and a
+   location prior, and grounds nothing for hours.
+3. *joint*: both together, more slowly, so that each adapts to the other.
+
+Every stage can be interrupted and goes on from its last saved state. The same seed, scenes and
+thread count give the same weights. Knows shards and lessons; writes a Hugging Face-style directory.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..image.positions import vision_position_taps, vision_rotary
+from ..synthetic.dataset import Shard
+from .dense_targets import DetectorHead
+from .lessons import (
+    Pictures,
+    QuestionBatch,
+    QuestionPacker,
+    batches_of_indices,
+    draw_questions,
+    pictures_from_shard,
+)
+from .reference_model import ReferenceModel, VisionTower, rotated
+
+Size = tuple[int, int]
+Loss = tuple[Tensor, dict[str, float]]
+Step = Callable[[Pictures, np.random.Generator], Loss]
+Report = Callable[[Mapping[str, object]], None]
+LOOKING_HEADS: dict[int, tuple[int, ...]] = {2: (0, 1), 3: (0,)}  # layer: heads told where to look
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """How long and how hard each stage trains.
+
+    Attributes:
+        tower_steps, decoder_steps, joint_steps: optimiser steps of the three stages.
+        tower_batch: pictures a step in stage 1; decoder_batch: in stages 2 and 3.
+        questions: questions a picture in stages 2 and 3.
+        save_every: steps between saved states.
+    """
+
+    tower_steps: int = 2400
+    decoder_steps: int = 4000
+    joint_steps: int = 1200
+    tower_batch: int = 24
+    decoder_batch: int = 8
+    questions: int = 5
+    tower_rate: float = 1.0e-3
+    decoder_rate: float = 1.0e-3
+    joint_rate: float = 3.0e-4
+    save_every: int = 200
+    seed: int = 0
+
+
+class Trainee(nn.Module):
+    """The model and the heads that are thrown away afterwards."""
+
+    def __init__(self, model: ReferenceModel) -> None:
+        super().__init__()
+        self.model = model
+        size = model.config.text.hidden_size
+        self.head = DetectorHead(size, full=True)
+        self.tap_heads = nn.ModuleList(
+            DetectorHead(size, full=False) for _ in model.config.vision.deepstack_visual_indexes
+        )
+
+
+def encode(tower: VisionTower, pictures: Pictures) -> tuple[Tensor, Tensor]:
+    """Image rows (B, V, D) and deepstack rows (3, B, V, D) of a batch."""
+    config = tower.config
+    indices, weights = vision_position_taps(
+        pictures.grid_thw,
+        table_side=config.position_grid,
+        merge_size=config.spatial_merge_size,
+    )
+    cos, sin = vision_rotary(
+        pictures.grid_thw, head_dim=config.head_dim, merge_size=config.spatial_merge_size
+    )
+    image, taps = tower(
+        pictures.pixel_values, *(torch.from_numpy(a) for a in (indices, weights, cos, sin))
+    )
+    return image, taps
+
+
+def dense_loss(
+    trainee: Trainee, image: Tensor, taps: Tensor, pictures: Pictures
+) -> tuple[Tensor, dict[str, float]]:
+    """What the detector heads make of the tower's rows."""
+    loss, found = trainee.head(image, pictures.dense)
+    for head, tap in zip(trainee.tap_heads, taps, strict=True):
+        loss = loss + 0.3 * head(tap, pictures.dense)[0]
+    return loss, found
+
+
+def answer_loss(
+    model: ReferenceModel, batch: QuestionBatch, image: Tensor, taps: Tensor
+) -> tuple[Tensor, Tensor, dict[str, float]]:
+    """Weighted cross-entropy of the answers, the looking loss, and how well it goes."""
+    decoder = model.language_model
+    layers: list[Tensor] = []
+    hidden = decoder(
+        decoder.embed_tokens(batch.input_ids),
+        batch.rope_cos,
+        batch.rope_sin,
+        batch.visual_rows,
+        image.flatten(0, 1),
+        taps.flatten(1, 2),
+        attention_mask=batch.mask,
+        layer_outputs=layers,
+    )
+    learned = batch.labels >= 0
+    logits, labels = model.logits(hidden[learned]), batch.labels[learned]
+    weights = batch.weights[learned]
+    each = F.cross_entropy(logits, labels, reduction="none")
+    loss = (each * weights).sum() / weights.sum()
+    right = (logits.argmax(-1) == labels).float()
+    leading = weights >= 1.0
+    looking, mass = looking_loss(model, batch, layers)
+    found = {
+        "answer": loss.item(),
+        "leading_digits": right[leading].mean().item(),
+        "looking": mass,
+    }
+    return loss, looking, found
+
+
+def looking_loss(
+    model: ReferenceModel, batch: QuestionBatch, layers: list[Tensor]
+) -> tuple[Tensor, float]:
+    """Pulls a few heads' attention onto the object being written about."""
+    active = batch.looks_at.sum(-1) > 0  # (B, T)
+    visual = batch.visual_rows[0] >= 0  # the picture is in the same columns for all
+    losses, mass = [], 0.0
+    for layer, heads in LOOKING_HEADS.items():
+        block = model.language_model.layers[layer]
+        attention, x = block.self_attn, block.input_layernorm(layers[layer - 1])
+        B, T, _ = x.shape
+        cos, sin = batch.rope_cos[:, None], batch.rope_sin[:, None]
+        shape = (B, T, -1, attention.head_dim)
+        q = rotated(attention.q_norm(attention.q_proj(x).view(shape)).transpose(1, 2), cos, sin)
+        k = rotated(attention.k_norm(attention.k_proj(x).view(shape)).transpose(1, 2), cos, sin)
+        for head in heads:
+            scores = q[:, head] @ k[:, head // attention.queries_per_kv].transpose(1, 2)
+            scores = (scores * attention.head_dim**-0.5).masked_fill(~batch.mask[:, 0], -1e9)
+            share = scores.log_softmax(-1)[:, :, visual].exp()
+            on_object = (share * batch.looks_at).sum(-1)[active]
+            losses.append(-(on_object + 1e-4).log().mean())
+            mass += on_object.mean().item()
+    return torch.stack(losses).mean(), mass / len(losses)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """One stage of the recipe.
+
+    Attributes:
+        step: loss of one batch and what to report of it.
+        jitter: whether pictures change their light from one visit to the next.
+    """
+
+    name: str
+    steps: int
+    batch: int
+    rate: float
+    parameters: Sequence[nn.Parameter]
+    step: Step
+    jitter: bool
+
+
+def train(
+    trainee: Trainee,
+    shards: Mapping[Size, Shard],
+    held_out: Mapping[Size, Shard],
+    packer: QuestionPacker,
+    directory: Path,
+    recipe: Recipe,
+    report: Report,
+) -> None:
+    """Run what is left of the three stages; `report` hears of every 20th step.
+
+    States are saved in `directory`, one file a stage. Weights are reproduced by a run that is not
+    interrupted; one that is draws other batches after it goes on.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    model = trainee.model
+    tower = [*model.visual.parameters(), *trainee.head.parameters()]
+    tower += list(trainee.tap_heads.parameters())
+    decoder = list(model.language_model.parameters())
+
+    def on_dense_targets(pictures: Pictures, rng: np.random.Generator) -> Loss:
+        return dense_loss(trainee, *encode(model.visual, pictures), pictures)
+
+    def on_answers(
+        pictures: Pictures, rng: np.random.Generator, image: Tensor, taps: Tensor
+    ) -> Loss:
+        asked = [draw_questions(o, rng, count=recipe.questions) for o in pictures.objects]
+        answered, looking, found = answer_loss(model, packer.pack(pictures, asked), image, taps)
+        return answered + 0.3 * looking, found
+
+    def on_both(pictures: Pictures, rng: np.random.Generator) -> Loss:
+        image, taps = encode(model.visual, pictures)
+        seen, found_dense = dense_loss(trainee, image, taps, pictures)
+        answered, found = on_answers(pictures, rng, image, taps)
+        return answered + 0.15 * seen, {**found_dense, **found}
+
+    _run(
+        Stage(
+            name="tower",
+            steps=recipe.tower_steps,
+            batch=recipe.tower_batch,
+            rate=recipe.tower_rate,
+            parameters=tower,
+            step=on_dense_targets,
+            jitter=True,
+        ),
+        trainee, shards, held_out, directory, recipe, report,
+    )  # fmt: skip
+    remembered: dict[tuple[str, Size], tuple[Tensor, Tensor]] = {}
+
+    def on_remembered(pictures: Pictures, rng: np.random.Generator) -> Loss:
+        image, taps = remembered[pictures.source, pictures.size]
+        at = torch.from_numpy(pictures.indices), torch.from_numpy(pictures.mirrored).long()
+        return on_answers(pictures, rng, image[at].float(), taps[at].float().transpose(0, 1))
+
+    if not _is_finished(directory, "decoder", recipe.decoder_steps):
+        for source, some in (("train", shards), ("held_out", held_out)):
+            for size, shard in some.items():
+                remembered[source, size] = rows_of_shard(model.visual, shard)
+    _run(
+        Stage(
+            name="decoder",
+            steps=recipe.decoder_steps,
+            batch=recipe.decoder_batch,
+            rate=recipe.decoder_rate,
+            parameters=decoder,
+            step=on_remembered,
+            jitter=False,
+        ),
+        trainee, shards, held_out, directory, recipe, report,
+    )  # fmt: skip
+    remembered.clear()
+    _run(
+        Stage(
+            name="joint",
+            steps=recipe.joint_steps,
+            batch=recipe.decoder_batch,
+            rate=recipe.joint_rate,
+            parameters=[*tower, *decoder],
+            step=on_both,
+            jitter=True,
+        ),
+        trainee, shards, held_out, directory, recipe, report,
+    )  # fmt: skip
+
+
+def rows_of_shard(tower: VisionTower, shard: Shard) -> tuple[Tensor, Tensor]:
+    """What the tower says of every scene, straight and mirrored, in half precision.
+
+    Returns:
+        (n, 2, V, D) float16 image rows and (n, 2, 3, V, D) float16 deepstack rows.
+    """
+    images, taps = [], []
+    with torch.inference_mode():
+        for chunk in np.array_split(np.arange(len(shard.images)), len(shard.images) // 50 + 1):
+            both = [
+                encode(tower, pictures_from_shard(shard, chunk, np.full(len(chunk), m), jitter=None))
+                for m in (False, True)
+            ]
+            images.append(torch.stack([image.half() for image, _ in both], dim=1))
+            taps.append(torch.stack([tap.half().transpose(0, 1) for _, tap in both], dim=1))
+    return torch.cat(images), torch.cat(taps)
+
+
+def _state_file(directory: Path, name: str) -> Path:
+    return directory / f"{name}.pt"
+
+
+def _is_finished(directory: Path, name: str, steps: int) -> bool:
+    file = _state_file(directory, name)
+    return file.exists() and torch.load(file, weights_only=True, mmap=True)["step"] >= steps
+
+
+def _run(
+    stage: Stage,
+    trainee: Trainee,
+    shards: Mapping[Size, Shard],
+    held_out: Mapping[Size, Shard],
+    directory: Path,
+    recipe: Recipe,
+    report: Report,
+) -> None:
+    """Run a stage from its last saved state, or from the weights as they are."""
+    optimizer = torch.optim.AdamW(
+        stage.parameters, lr=stage.rate, betas=(0.9, 0.98), weight_decay=0.02
+    )
+    step, file = 0, _state_file(directory, stage.name)
+    if file.exists():
+        state = torch.load(file, weights_only=True)
+        trainee.load_state_dict(state["trainee"])
+        optimizer.load_state_dict(state["optimizer"])
+        step = state["step"]
+    rng = np.random.default_rng([recipe.seed, *stage.name.encode(), step])
+    sizes = {size: len(shard.images) for size, shard in shards.items()}
+    started, first = time.monotonic(), step
+    for size, indices in batches_of_indices(sizes, batch=stage.batch, rng=rng):
+        if step >= stage.steps:
+            break
+        mirrored = rng.uniform(size=len(indices)) < 0.5
+        pictures = pictures_from_shard(
+            shards[size], indices, mirrored, jitter=rng if stage.jitter else None
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = stage.rate * _schedule(step, stage.steps)
+        loss, found = stage.step(pictures, rng)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(stage.parameters, 1.0)
+        optimizer.step()
+        step += 1
+        if step % 20 == 0:
+            seconds_left = (stage.steps - step) * (time.monotonic() - started) / (step - first)
+            report(
+                {
+                    "stage": stage.name,
+                    "step": step,
+                    "loss": loss.item(),
+                    **found,
+                    "minutes_left": seconds_left / 60,
+                }
+            )
+        if step % recipe.save_every == 0 or step == stage.steps:
+            report({"stage": stage.name, "step": step, **_held_out(stage, held_out)})
+            _save(file, trainee, optimizer, step)
+
+
+def _held_out(stage: Stage, held_out: Mapping[Size, Shard]) -> dict[str, float]:
+    """What the stage reports, averaged over two batches of each size that it never learns from."""
+    sums: dict[str, list[float]] = {}
+    rng = np.random.default_rng(0)
+    with torch.no_grad():
+        for shard in held_out.values():
+            for indices in np.arange(min(64, len(shard.images) // 2 * 2)).reshape(2, -1):
+                straight = np.zeros(len(indices), bool)
+                pictures = pictures_from_shard(
+                    shard, indices, straight, jitter=None, source="held_out"
+                )
+                for name, value in stage.step(pictures, rng)[1].items():
+                    sums.setdefault(f"held_out_{name}", []).append(value)
+    return {name: float(np.mean(values)) for name, values in sums.items()}
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Share of the full rate: 100 steps up, then a cosine down to a twentieth."""
+    if step < 100:
+        return (step + 1) / 100
+    return 0.05 + 0.95 * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+def _save(file: Path, trainee: Trainee, optimizer: torch.optim.Optimizer, step: int) -> None:
+    temporary = file.with_suffix(".tmp")
+    torch.save(
+        {"trainee": trainee.state_dict(), "optimizer": optimizer.state_dict(), "step": step},
+        temporary,
+    )
+    os.replace(temporary, file)
