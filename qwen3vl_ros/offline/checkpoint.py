@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoint directories as Hugging Face lays them out: read into the reference model, and written.
+"""Checkpoint directories as Hugging Face lays them out, read and written.
 
 Knows `config.json` and safetensors, in one file or in shards with an index. Knows no tokenizer
 and no preprocessing. Pickled weights are refused unopened: unpickling runs whatever the file says.
@@ -221,7 +221,7 @@ def _check(directory: Path, files: dict[str, Path], expected: dict[str, tuple[in
                     faults.append(f"{name} holds {kind}, expected one of {NUMBER_KINDS}")
     if faults:
         raise CheckpointError(
-            f"the weights are not those of config.json, {len(faults)} differences: "
+            f"the weights are not those of config.json, differences ({len(faults)}): "
             f"{'; '.join(faults)}. Give it an unquantised checkpoint whose files belong together: "
             f"{directory}"
         )
