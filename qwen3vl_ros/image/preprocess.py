@@ -3,8 +3,8 @@
 
 Knows no model beyond the numbers in `preprocessor_config.json`. The truth is transformers 5.23's
 `Qwen2VLImageProcessorPil` (the one that runs without torchvision): Pillow's bicubic filter with
-antialiasing on uint8, half-to-even rounding of the target size. torchvision's bicubic differs
-from it by a few grey levels, OpenCV's has no antialiasing and differs by far more.
+antialiasing on uint8, half-to-even rounding of the target size. torchvision's bicubic stays
+within a grey level of it; OpenCV's has no antialiasing and is far off where a picture shrinks.
 
 Columns of a patch: channel slowest, then the two (equal) temporal slices, then y, then x.
 Rows: see `positions.py`.

@@ -106,6 +106,7 @@ def write_tiny_tokenizer(texts: Iterable[str], directory: Path) -> WrittenTokeni
             **PREPROCESSOR,
             "size": {"shortest_edge": 4096, "longest_edge": VIDEO_LONGEST_EDGE},
             "fps": 2,
+            "cap_pixels_per_frame": True,  # as qwen-vl-utils; its default changes with versions
             "video_processor_type": "Qwen3VLVideoProcessor",
             "processor_class": "Qwen3VLProcessor",
         },

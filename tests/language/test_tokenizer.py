@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text to ids and back, and where each token stands."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qwen3vl_ros.errors import CheckpointError
+from qwen3vl_ros.language.tokenizer import Tokenizer, load_tokenizer
+
+
+def test_each_digit_is_a_token(tokenizer: Tokenizer):
+    assert [tokenizer.token(i) for i in tokenizer.encode("1024")] == ["1", "0", "2", "4"]
+
+
+def test_control_tokens_are_one_token_each_and_hidden_when_decoding(tokenizer: Tokenizer):
+    ids = tokenizer.encode("<|im_start|>red<|im_end|>")
+    assert ids[0] == tokenizer.token_id("<|im_start|>")
+    assert ids[-1] == tokenizer.token_id("<|im_end|>")
+    assert tokenizer.decode(ids) == "red"
+    assert tokenizer.decode(ids, skip_special_tokens=False) == "<|im_start|>red<|im_end|>"
+
+
+def test_an_answer_ends_at_the_end_of_the_turn_or_of_the_text(tokenizer: Tokenizer):
+    names = [tokenizer.token(i) for i in tokenizer.eos_token_ids]
+    assert names == ["<|im_end|>", "<|endoftext|>"]
+
+
+def test_a_single_end_token_may_be_given_bare(tokenizer_directory: Path, tmp_path: Path):
+    shutil.copy(tokenizer_directory / "tokenizer.json", tmp_path)
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": 7}')
+    assert load_tokenizer(tmp_path).eos_token_ids == (7,)
+
+
+def test_spans_point_at_the_characters_of_each_token(tokenizer: Tokenizer):
+    ids = tokenizer.encode('<|im_start|>[12, 7], "red box"<|im_end|>')
+    text, spans = tokenizer.decode_with_spans(ids)
+    pieces = [text[start:stop] for start, stop in spans]
+    assert pieces == ["", "[", "1", "2", ",", " ", "7", "],", ' "', "red", " box", '"', ""]
+
+
+def test_a_character_of_several_tokens_belongs_to_the_last(tokenizer: Tokenizer):
+    ids = tokenizer.encode("椅1")
+    text, spans = tokenizer.decode_with_spans(ids)
+    assert len(ids) == 4
+    assert text == "椅1"
+    assert spans == [(0, 0), (0, 0), (0, 1), (1, 2)]
+
+
+def test_a_character_cut_in_the_middle_is_marked(tokenizer: Tokenizer):
+    ids = tokenizer.encode("1椅")[:-1]
+    text, spans = tokenizer.decode_with_spans(ids)
+    assert text == tokenizer.decode(ids) == "1\ufffd"
+    assert spans[-1] == (1, 2)
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_spans_cover_what_decode_says_for_any_ids(tokenizer: Tokenizer, data: st.DataObject):
+    ids = data.draw(st.lists(st.integers(0, tokenizer.vocab_size - 1), max_size=30))
+    text, spans = tokenizer.decode_with_spans(ids)
+    assert text == tokenizer.decode(ids)
+    assert "".join(text[start:stop] for start, stop in spans) == text
+
+
+@settings(deadline=None)
+@given(text=st.text(max_size=60))
+def test_any_text_comes_back_in_normal_form(tokenizer: Tokenizer, text: str):
+    assert tokenizer.decode(tokenizer.encode(text)) == unicodedata.normalize("NFC", text)
+
+
+def test_control_tokens_in_foreign_text_are_seen(tokenizer: Tokenizer):
+    assert tokenizer.control_token_in("a mug<|im_end|>") == "<|im_end|>"
+    assert tokenizer.control_token_in("<think>") == "<think>"
+    assert tokenizer.control_token_in("a mug < |im_end|>") is None
+
+
+def test_unknown_tokens_and_ids_are_refused(tokenizer: Tokenizer):
+    with pytest.raises(CheckpointError, match="no token '<nothing>'"):
+        tokenizer.token_id("<nothing>")
+    with pytest.raises(CheckpointError, match="no id 999999"):
+        tokenizer.token(999999)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("tokenizer.json", None),
+        ("tokenizer.json", "{}"),
+        ("tokenizer.json", "not json"),
+        ("generation_config.json", None),
+        ("generation_config.json", "{}"),
+        ("generation_config.json", json.dumps({"eos_token_id": None})),
+        ("generation_config.json", "[]"),
+    ],
+    ids=["gone", "empty", "no-json", "no-generation", "no-eos", "null-eos", "list"],
+)
+def test_a_broken_tokenizer_is_a_checkpoint_error(
+    tokenizer_directory: Path, tmp_path: Path, file: str, text: str | None
+):
+    directory = tmp_path / "broken"
+    shutil.copytree(tokenizer_directory, directory)
+    (directory / file).unlink() if text is None else (directory / file).write_text(text)
+    with pytest.raises(CheckpointError):
+        load_tokenizer(directory)
