@@ -10,7 +10,7 @@
 3. *joint*: both together, more slowly, so that each adapts to the other.
 
 Every stage can be interrupted and goes on from its last saved state. The same seed, scenes and
-thread count give the same weights. Knows shards and lessons; writes a Hugging Face-style directory.
+thread count give the same weights. Knows shards and lessons; saves states, not checkpoints.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from .lessons import (
     draw_questions,
     pictures_from_shard,
 )
-from .reference_model import ReferenceModel, VisionTower, rotated
+from .reference_model import ReferenceModel, VisionTower, init_weights, rotated
 
 Size = tuple[int, int]
 Loss = tuple[Tensor, dict[str, float]]
@@ -82,6 +82,22 @@ class Trainee(nn.Module):
         self.tap_heads = nn.ModuleList(
             DetectorHead(size, full=False) for _ in model.config.vision.deepstack_visual_indexes
         )
+
+
+def init_trainee(trainee: Trainee, *, seed: int) -> None:
+    """First weights: random, but for the position table, which starts as waves of both axes.
+
+    From random positions the tower needs hundreds of steps before any box starts to move.
+    """
+    init_weights(trainee.model, seed=seed, std=0.04)
+    table = trainee.model.visual.pos_embed.weight
+    side, waves = round(len(table) ** 0.5), table.shape[1] // 4
+    frequencies = torch.logspace(math.log10(0.5), math.log10(side / 2), waves) * 2 * math.pi
+    angles = torch.linspace(0, 1, side)[:, None] * frequencies
+    axis = torch.cat([angles.sin(), angles.cos()], dim=1)  # (side, h/2)
+    rows, columns = axis[:, None].expand(-1, side, -1), axis[None].expand(side, -1, -1)
+    with torch.no_grad():
+        table.copy_(0.5 * torch.cat([rows, columns], dim=-1).flatten(0, 1))
 
 
 def encode(tower: VisionTower, pictures: Pictures) -> tuple[Tensor, Tensor]:
@@ -189,7 +205,7 @@ class Stage:
 def train(
     trainee: Trainee,
     shards: Mapping[Size, Shard],
-    held_out: Mapping[Size, Shard],
+    watched: Mapping[Size, Shard],
     packer: QuestionPacker,
     directory: Path,
     recipe: Recipe,
@@ -232,7 +248,7 @@ def train(
             step=on_dense_targets,
             jitter=True,
         ),
-        trainee, shards, held_out, directory, recipe, report,
+        trainee, shards, watched, directory, recipe, report,
     )  # fmt: skip
     remembered: dict[tuple[str, Size], tuple[Tensor, Tensor]] = {}
 
@@ -242,7 +258,7 @@ def train(
         return on_answers(pictures, rng, image[at].float(), taps[at].float().transpose(0, 1))
 
     if not _is_finished(directory, "decoder", recipe.decoder_steps):
-        for source, some in (("train", shards), ("held_out", held_out)):
+        for source, some in (("train", shards), ("watched", watched)):
             for size, shard in some.items():
                 remembered[source, size] = rows_of_shard(model.visual, shard)
     _run(
@@ -255,7 +271,7 @@ def train(
             step=on_remembered,
             jitter=False,
         ),
-        trainee, shards, held_out, directory, recipe, report,
+        trainee, shards, watched, directory, recipe, report,
     )  # fmt: skip
     remembered.clear()
     _run(
@@ -268,7 +284,7 @@ def train(
             step=on_both,
             jitter=True,
         ),
-        trainee, shards, held_out, directory, recipe, report,
+        trainee, shards, watched, directory, recipe, report,
     )  # fmt: skip
 
 
@@ -282,7 +298,9 @@ def rows_of_shard(tower: VisionTower, shard: Shard) -> tuple[Tensor, Tensor]:
     with torch.inference_mode():
         for chunk in np.array_split(np.arange(len(shard.images)), len(shard.images) // 50 + 1):
             both = [
-                encode(tower, pictures_from_shard(shard, chunk, np.full(len(chunk), m), jitter=None))
+                encode(
+                    tower, pictures_from_shard(shard, chunk, np.full(len(chunk), m), jitter=None)
+                )
                 for m in (False, True)
             ]
             images.append(torch.stack([image.half() for image, _ in both], dim=1))
@@ -303,7 +321,7 @@ def _run(
     stage: Stage,
     trainee: Trainee,
     shards: Mapping[Size, Shard],
-    held_out: Mapping[Size, Shard],
+    watched: Mapping[Size, Shard],
     directory: Path,
     recipe: Recipe,
     report: Report,
@@ -348,23 +366,24 @@ def _run(
                 }
             )
         if step % recipe.save_every == 0 or step == stage.steps:
-            report({"stage": stage.name, "step": step, **_held_out(stage, held_out)})
+            report({"stage": stage.name, "step": step, **_watched(stage, watched)})
             _save(file, trainee, optimizer, step)
 
 
-def _held_out(stage: Stage, held_out: Mapping[Size, Shard]) -> dict[str, float]:
-    """What the stage reports, averaged over two batches of each size that it never learns from."""
+def _watched(stage: Stage, watched: Mapping[Size, Shard]) -> dict[str, float]:
+    """What the stage reports, averaged over two batches of each size that it never
+    learns from."""
     sums: dict[str, list[float]] = {}
     rng = np.random.default_rng(0)
     with torch.no_grad():
-        for shard in held_out.values():
+        for shard in watched.values():
             for indices in np.arange(min(64, len(shard.images) // 2 * 2)).reshape(2, -1):
                 straight = np.zeros(len(indices), bool)
                 pictures = pictures_from_shard(
-                    shard, indices, straight, jitter=None, source="held_out"
+                    shard, indices, straight, jitter=None, source="watched"
                 )
                 for name, value in stage.step(pictures, rng)[1].items():
-                    sums.setdefault(f"held_out_{name}", []).append(value)
+                    sums.setdefault(f"watched_{name}", []).append(value)
     return {name: float(np.mean(values)) for name, values in sums.items()}
 
 

@@ -101,6 +101,6 @@ class Frame:
             )
         if self.depth_m is not None and self.depth_m.shape != (h, w):
             raise FrameError(
-                f"depth is {self.depth_m.shape[1]} x {self.depth_m.shape[0]}, the image {w} x {h}; "
-                "expected depth registered to the image (depth_image_proc register)"
+                f"depth is {self.depth_m.shape[1]} x {self.depth_m.shape[0]} and the image {w} x {h} "
+                "pixels; expected depth registered to the image (depth_image_proc register)"
             )

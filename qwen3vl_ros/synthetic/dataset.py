@@ -4,7 +4,8 @@
 Knows scenes and preprocessing sizes, no model and no questions. One file per shard and picture
 size, each written whole or not at all, so that an interrupted run goes on where it stopped.
 
-Seeds: training scenes count up from 0, held-out ones from `HELD_OUT_SEED`; they never meet.
+Seeds: training scenes count up from 0, those watched while training from `WATCHED_SEED`, those of
+every evaluation from `HELD_OUT_SEED`; they never meet.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from ..scene.geometry import half_turns_from_rotation
 from .rendering import Rendered, render
 from .scenes import COLORS, SHAPES, CameraView, Scene, random_scene, random_view
 
-HELD_OUT_SEED = 10_000_000
+WATCHED_SEED = 10_000_000
+HELD_OUT_SEED = 20_000_000
 MAX_SOLIDS = 5
 MIN_VISIBLE_PX = 0.0012  # of the picture's area; smaller ones are not asked about
 MIN_VISIBILITY = 0.45
@@ -142,9 +144,7 @@ def _row(rendered: Rendered, config: PreprocessConfig) -> dict[str, npt.NDArray[
         min_pixels=config.min_pixels,
         max_pixels=config.max_pixels,
     )
-    image = np.asarray(
-        Image.fromarray(rendered.image).resize((w, h), Image.Resampling.BICUBIC)
-    )
+    image = np.asarray(Image.fromarray(rendered.image).resize((w, h), Image.Resampling.BICUBIC))
     cells_h, cells_w = h // config.factor, w // config.factor
     # Which token each pixel of the unresized picture falls into, then a count per solid.
     row_cell = np.arange(source_h) * cells_h // source_h

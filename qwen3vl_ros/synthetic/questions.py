@@ -119,9 +119,7 @@ def question_about_absent(
     return Question(query=query, lines=(), targets=())
 
 
-def question_about_several(
-    objects: Sequence[KnownObject], rng: np.random.Generator
-) -> Question:
+def question_about_several(objects: Sequence[KnownObject], rng: np.random.Generator) -> Question:
     """A DETECT question with two or three categories, at most one of them absent.
 
     Answered in the order in which the categories were named.
