@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cached scenes → batches a model can learn from: pictures for the tower, questions for the decoder.
+"""Cached scenes → batches: pictures for the tower, questions for the decoder.
 
 Knows shards and questions, no model. Mirroring is the one augmentation that moves things: the
 truth moves along (x of every centre, the turns about y and z). Colour gain and offset change

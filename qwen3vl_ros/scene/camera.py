@@ -100,7 +100,8 @@ class Frame:
                 f"this one is {w} x {h}; resize them with Intrinsics.resized"
             )
         if self.depth_m is not None and self.depth_m.shape != (h, w):
+            depth_h, depth_w = self.depth_m.shape
             raise FrameError(
-                f"depth is {self.depth_m.shape[1]} x {self.depth_m.shape[0]} and the image {w} x {h} "
-                "pixels; expected depth registered to the image (depth_image_proc register)"
+                f"depth is {depth_w} x {depth_h} and the image {w} x {h} pixels; expected depth "
+                "registered to the image (depth_image_proc register)"
             )
