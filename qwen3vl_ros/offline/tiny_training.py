@@ -22,10 +22,11 @@ from ..synthetic.dataset import WATCHED_SEED, cache_scenes, read_shards
 from ..synthetic.questions import corpus
 from .checkpoint import write_checkpoint
 from .lessons import QuestionPacker
+from .losses import Trainee, init_trainee
 from .reference_model import ReferenceModel
 from .tiny import tiny_config
 from .tiny_tokenizer import PREPROCESSOR, write_tiny_tokenizer
-from .training import Recipe, Trainee, init_trainee, train
+from .training import Recipe, train
 
 WATCHED_SCENES = 300  # never learned from; their loss is reported while training
 

@@ -24,27 +24,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..image.positions import vision_position_taps, vision_rotary
 from ..synthetic.dataset import Shard
-from .dense_targets import DetectorHead
 from .lessons import (
     Pictures,
-    QuestionBatch,
     QuestionPacker,
     batches_of_indices,
     draw_questions,
     pictures_from_shard,
 )
-from .reference_model import ReferenceModel, VisionTower, init_weights, rotated
+from .losses import Trainee, answer_loss, dense_loss, encode
+from .reference_model import VisionTower
 
 Size = tuple[int, int]
 Loss = tuple[Tensor, dict[str, float]]
 Step = Callable[[Pictures, np.random.Generator], Loss]
 Report = Callable[[Mapping[str, object]], None]
-LOOKING_HEADS: dict[int, tuple[int, ...]] = {2: (0, 1), 3: (0,)}  # layer: heads told where to look
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,119 +65,6 @@ class Recipe:
     joint_rate: float = 3.0e-4
     save_every: int = 200
     seed: int = 0
-
-
-class Trainee(nn.Module):
-    """The model and the heads that are thrown away afterwards."""
-
-    def __init__(self, model: ReferenceModel) -> None:
-        super().__init__()
-        self.model = model
-        size = model.config.text.hidden_size
-        self.head = DetectorHead(size, full=True)
-        self.tap_heads = nn.ModuleList(
-            DetectorHead(size, full=False) for _ in model.config.vision.deepstack_visual_indexes
-        )
-
-
-def init_trainee(trainee: Trainee, *, seed: int) -> None:
-    """First weights: random, but for the position table, which starts as waves of both axes.
-
-    From random positions the tower needs hundreds of steps before any box starts to move.
-    """
-    init_weights(trainee.model, seed=seed, std=0.04)
-    table = trainee.model.visual.pos_embed.weight
-    side, waves = round(len(table) ** 0.5), table.shape[1] // 4
-    frequencies = torch.logspace(math.log10(0.5), math.log10(side / 2), waves) * 2 * math.pi
-    angles = torch.linspace(0, 1, side)[:, None] * frequencies
-    axis = torch.cat([angles.sin(), angles.cos()], dim=1)  # (side, h/2)
-    rows, columns = axis[:, None].expand(-1, side, -1), axis[None].expand(side, -1, -1)
-    with torch.no_grad():
-        table.copy_(0.5 * torch.cat([rows, columns], dim=-1).flatten(0, 1))
-
-
-def encode(tower: VisionTower, pictures: Pictures) -> tuple[Tensor, Tensor]:
-    """Image rows (B, V, D) and deepstack rows (3, B, V, D) of a batch."""
-    config = tower.config
-    indices, weights = vision_position_taps(
-        pictures.grid_thw,
-        table_side=config.position_grid,
-        merge_size=config.spatial_merge_size,
-    )
-    cos, sin = vision_rotary(
-        pictures.grid_thw, head_dim=config.head_dim, merge_size=config.spatial_merge_size
-    )
-    image, taps = tower(
-        pictures.pixel_values, *(torch.from_numpy(a) for a in (indices, weights, cos, sin))
-    )
-    return image, taps
-
-
-def dense_loss(
-    trainee: Trainee, image: Tensor, taps: Tensor, pictures: Pictures
-) -> tuple[Tensor, dict[str, float]]:
-    """What the detector heads make of the tower's rows."""
-    loss, found = trainee.head(image, pictures.dense)
-    for head, tap in zip(trainee.tap_heads, taps, strict=True):
-        loss = loss + 0.3 * head(tap, pictures.dense)[0]
-    return loss, found
-
-
-def answer_loss(
-    model: ReferenceModel, batch: QuestionBatch, image: Tensor, taps: Tensor
-) -> tuple[Tensor, Tensor, dict[str, float]]:
-    """Weighted cross-entropy of the answers, the looking loss, and how well it goes."""
-    decoder = model.language_model
-    layers: list[Tensor] = []
-    hidden = decoder(
-        decoder.embed_tokens(batch.input_ids),
-        batch.rope_cos,
-        batch.rope_sin,
-        batch.visual_rows,
-        image.flatten(0, 1),
-        taps.flatten(1, 2),
-        attention_mask=batch.mask,
-        layer_outputs=layers,
-    )
-    learned = batch.labels >= 0
-    logits, labels = model.logits(hidden[learned]), batch.labels[learned]
-    weights = batch.weights[learned]
-    each = F.cross_entropy(logits, labels, reduction="none")
-    loss = (each * weights).sum() / weights.sum()
-    right = (logits.argmax(-1) == labels).float()
-    leading = weights >= 1.0
-    looking, mass = looking_loss(model, batch, layers)
-    found = {
-        "answer": loss.item(),
-        "leading_digits": right[leading].mean().item(),
-        "looking": mass,
-    }
-    return loss, looking, found
-
-
-def looking_loss(
-    model: ReferenceModel, batch: QuestionBatch, layers: list[Tensor]
-) -> tuple[Tensor, float]:
-    """Pulls a few heads' attention onto the object being written about."""
-    active = batch.looks_at.sum(-1) > 0  # (B, T)
-    visual = batch.visual_rows[0] >= 0  # the picture is in the same columns for all
-    losses, mass = [], 0.0
-    for layer, heads in LOOKING_HEADS.items():
-        block = model.language_model.layers[layer]
-        attention, x = block.self_attn, block.input_layernorm(layers[layer - 1])
-        B, T, _ = x.shape
-        cos, sin = batch.rope_cos[:, None], batch.rope_sin[:, None]
-        shape = (B, T, -1, attention.head_dim)
-        q = rotated(attention.q_norm(attention.q_proj(x).view(shape)).transpose(1, 2), cos, sin)
-        k = rotated(attention.k_norm(attention.k_proj(x).view(shape)).transpose(1, 2), cos, sin)
-        for head in heads:
-            scores = q[:, head] @ k[:, head // attention.queries_per_kv].transpose(1, 2)
-            scores = (scores * attention.head_dim**-0.5).masked_fill(~batch.mask[:, 0], -1e9)
-            share = scores.log_softmax(-1)[:, :, visual].exp()
-            on_object = (share * batch.looks_at).sum(-1)[active]
-            losses.append(-(on_object + 1e-4).log().mean())
-            mass += on_object.mean().item()
-    return torch.stack(losses).mean(), mass / len(losses)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -91,7 +91,7 @@ def rotation_from_half_turns(half_turns: Array) -> Array:
     says radians, multiplies by 180 degrees).
     """
     a, b, c = np.asarray(half_turns, float) * np.pi
-    return euler2mat(a, b, c, "sxyz")
+    return np.asarray(euler2mat(a, b, c, "sxyz"), float)
 
 
 def half_turns_from_rotation(R: Array) -> Array:

@@ -130,7 +130,7 @@ def _render_shard(job: tuple[Path, int, PreprocessConfig]) -> None:
         arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         file = directory / f"scenes-{start:08d}-{w}x{h}.npz"
         temporary = file.with_suffix(".tmp.npz")
-        np.savez(temporary, **arrays)
+        np.savez(temporary, allow_pickle=False, **arrays)
         os.replace(temporary, file)
     _done_mark(directory, start).touch()
 

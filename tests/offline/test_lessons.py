@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -20,16 +18,18 @@ from qwen3vl_ros.offline.lessons import (
     patch_rows,
     pictures_from_shard,
 )
+from qwen3vl_ros.offline.losses import answer_loss, encode
 from qwen3vl_ros.offline.reference_model import ReferenceModel, init_weights
 from qwen3vl_ros.offline.tiny import tiny_config
 from qwen3vl_ros.offline.tiny_tokenizer import PREPROCESSOR, write_tiny_tokenizer
-from qwen3vl_ros.offline.training import answer_loss, encode
 from qwen3vl_ros.synthetic.dataset import Shard, cache_scenes, read_shards
 from qwen3vl_ros.synthetic.questions import corpus
 
 
 @pytest.fixture(scope="module")
-def tokenizer_and_config(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, ModelConfig]:
+def tokenizer_and_config(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Tokenizer, ModelConfig]:
     directory = tmp_path_factory.mktemp("tokenizer")
     written = write_tiny_tokenizer(corpus(), directory)
     config = tiny_config(
@@ -123,7 +123,8 @@ def test_tokens_that_write_a_box_look_at_its_object(tokenizer_and_config, shard)
     init_weights(model, seed=1)
     with torch.no_grad():
         _, looking, found = answer_loss(model, batch, *encode(model.visual, pictures))
-    assert 0 < found["looking"] < 1 and looking > 0
+    assert 0 < found["looking"] < 1
+    assert looking > 0
 
 
 def test_a_mirrored_picture_has_mirrored_truth(shard):
