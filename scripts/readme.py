@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the generated tables of README.md anew; with --check, only say whether they are old.
+
+A table stands between `<!-- NAME -->` and `<!-- /NAME -->` and is made from the one place in the
+code that declares it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from qwen3vl_ros.ros.parameters import parameter_table
+from qwen3vl_ros.ros.topics import endpoint_table
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+def readme_with_tables(text: str) -> str:
+    """`text` with every generated table replaced.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    for name, table in (("endpoints", endpoint_table()), ("parameters", parameter_table())):
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"README.md has no <!-- {name} --> ... <!-- /{name} --> markers")
+        text = pattern.sub(lambda match, t=table: f"{match[1]}{t}\n{match[2]}", text)
+    return text
+
+
+def main() -> int:
+    """0 when README.md is as it should be, or was made so."""
+    old = README.read_text(encoding="utf-8")
+    new = readme_with_tables(old)
+    if "--check" in sys.argv[1:]:
+        if new != old:
+            print("README.md: the generated tables are old; run: make readme", file=sys.stderr)
+        return int(new != old)
+    README.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
