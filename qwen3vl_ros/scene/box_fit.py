@@ -24,6 +24,7 @@ LOW_PERCENTILE, HIGH_PERCENTILE = 0.5, 99.5
 MIN_SIZE_M = 0.002
 # The top is flat, and so shows the whole footprint, if its slab reaches this far of the depth.
 FLAT_TOP_REACH = 0.8
+MAX_BALL_RADIUS_M = 1.0
 YAW_STEPS = 90
 # A turned rectangle is taken only if it saves this share of area; 1.2 degrees do, for a square.
 TURN_MUST_SAVE = 0.04
@@ -54,22 +55,24 @@ def upright_box(points: Array, support: Plane, *, stands: bool = True) -> Orient
         support: the plane beneath the object.
         stands: the object reaches down to `support`; False leaves its bottom where it is seen.
     """
+    away, right = _ground_axes(points, support)
     heights = support.heights(points)
     bottom, top = np.percentile(heights, [LOW_PERCENTILE, HIGH_PERCENTILE])
     if stands:
         bottom = 0.0
     top = max(float(top), bottom + MIN_SIZE_M)
     size_y = top - bottom
+    facing_yaw = float(np.arctan2(away[0], right[0]))
 
-    away, right = _ground_axes(points, support)
+    ball = _ball(points)
+    if ball is not None and abs(2 * ball.radius_m - size_y) < 0.2 * size_y:
+        x_axis = np.cos(facing_yaw) * right + np.sin(facing_yaw) * away
+        return _box(ball.center_m, x_axis, -support.normal, np.full(3, 2 * ball.radius_m))
+
     footprint = np.stack([points @ right, points @ away], axis=1)
-    is_hidden = not _shows_whole_footprint(footprint[:, 1], heights, top, size_y, support)
-    yaw, low, high = _least_rectangle(
-        footprint,
-        preferred_yaw=float(np.arctan2(away[0], right[0])),
-        hidden_limit=size_y if is_hidden else 0.0,
-    )
-
+    yaw, low, high = _least_rectangle(footprint, preferred_yaw=facing_yaw)
+    if not _shows_whole_footprint(footprint[:, 1], heights, top, size_y, support):
+        low, high = _completed(yaw, low, high, size_y)
     x_axis = np.cos(yaw) * right + np.sin(yaw) * away
     z_axis = -np.sin(yaw) * right + np.cos(yaw) * away
     middle = (low + high) / 2
@@ -80,6 +83,30 @@ def upright_box(points: Array, support: Plane, *, stands: bool = True) -> Orient
     )
     size = np.array([high[0] - low[0], size_y, high[1] - low[1]])
     return _box(center, x_axis, -support.normal, size)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ball:
+    center_m: Array
+    radius_m: float
+
+
+def _ball(points: Array) -> _Ball | None:
+    """The sphere that the points lie on, if they lie on one."""
+    if len(points) < 10:
+        return None
+    middle = points.mean(axis=0)
+    p = points - middle
+    # |p|^2 = 2 p . c + (r^2 - |c|^2), linear in c and the bracket.
+    solution = np.linalg.lstsq(
+        np.column_stack([2 * p, np.ones(len(p))]), np.sum(p * p, axis=1), rcond=None
+    )[0]
+    c = solution[:3]
+    radius = float(np.sqrt(max(0.0, solution[3] + c @ c)))
+    off = np.abs(np.linalg.norm(p - c, axis=1) - radius)
+    if radius > MAX_BALL_RADIUS_M or np.percentile(off, 80) > 0.003 + 0.03 * radius:
+        return None
+    return _Ball(center_m=c + middle, radius_m=radius)
 
 
 def free_box(center: Array, axes: Array, size: Array) -> OrientedBox:
@@ -142,28 +169,22 @@ def _shows_whole_footprint(
     return bool(reach >= FLAT_TOP_REACH * np.ptp(np.percentile(depth, [2, 98])))
 
 
-def _least_rectangle(
-    footprint: Array, *, preferred_yaw: float, hidden_limit: float
-) -> tuple[float, Array, Array]:
+def _least_rectangle(footprint: Array, *, preferred_yaw: float) -> tuple[float, Array, Array]:
     """Yaw and bounds of the rectangle of least area around a footprint.
 
     Args:
         footprint: (N, 2) metres, columns: to the right, away from the camera.
         preferred_yaw: radians, taken unless another one makes the area clearly smaller.
-        hidden_limit: how deep at most the hidden far side may make the rectangle; 0 for none.
 
     Returns:
         yaw of the rectangle's first axis, radians, and its (2,) low and high bounds along its
         own axes.
     """
     turns = (np.arange(YAW_STEPS) / YAW_STEPS - 0.5) * np.pi / 2
-    # Within 45 degrees, so that the second axis is the one that runs away from the camera.
-    yaws = np.append(turns, np.clip(preferred_yaw, -np.pi / 4, np.pi / 4))
+    yaws = np.append(turns, preferred_yaw)
     c, s = np.cos(yaws), np.sin(yaws)
     along = np.stack([footprint @ np.stack([c, s]), footprint @ np.stack([-s, c])])
     low, high = np.percentile(along, [LOW_PERCENTILE, HIGH_PERCENTILE], axis=1)  # (2, yaws)
-    if hidden_limit > 0:
-        high[1] = np.maximum(high[1], low[1] + np.minimum(high[0] - low[0], hidden_limit))
     size = np.maximum(high - low, MIN_SIZE_M)
     area = size[0] * size[1]
     best = int(np.argmin(area))
@@ -171,3 +192,22 @@ def _least_rectangle(
         best = len(yaws) - 1
     middle, half = (low + high)[:, best] / 2, size[:, best] / 2
     return float(yaws[best]), middle - half, middle + half
+
+
+def _completed(yaw: float, low: Array, high: Array, size_y: float) -> tuple[Array, Array]:
+    """Bounds with the narrower side grown, away from the camera, as deep as it is high.
+
+    True of what lies on its round side; of a face without a visible top it is a guess.
+    """
+    size = high - low
+    narrow = int(np.argmin(size))
+    grown = min(size_y, float(size.max())) - size[narrow]
+    if grown <= 0:
+        return low, high
+    runs_away = (np.sin(yaw), np.cos(yaw))[narrow] >= 0
+    low, high = low.copy(), high.copy()
+    if runs_away:
+        high[narrow] += grown
+    else:
+        low[narrow] -= grown
+    return low, high
