@@ -54,23 +54,12 @@ class Pictures:
         grid_thw: (1, 3) int64, the grid they share.
         dense: truth for the detector head.
         objects: what can be asked about, per picture.
-        indices: (B,) int64, which scenes of the shard.
-        mirrored: (B,) bool.
-        source: what the caller calls the shards this one is of.
     """
 
     pixel_values: Tensor
     grid_thw: npt.NDArray[np.int64]
     dense: DenseTargets
     objects: tuple[tuple[KnownObject, ...], ...]
-    indices: npt.NDArray[np.int64]
-    mirrored: npt.NDArray[np.bool_]
-    source: str
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(h, w) pixels."""
-        return int(self.grid_thw[0, 1]) * 16, int(self.grid_thw[0, 2]) * 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +93,6 @@ def pictures_from_shard(
     mirrored: npt.NDArray[np.bool_],
     *,
     jitter: np.random.Generator | None,
-    source: str = "train",
 ) -> Pictures:
     """The given scenes of a shard; `jitter` changes their light a little."""
     images = shard.images[indices]
@@ -137,9 +125,6 @@ def pictures_from_shard(
             _known_objects(colors[i], shapes[i], boxes[i], boxes_3d[i], asked[i])
             for i in range(len(indices))
         ),
-        indices=indices,
-        mirrored=mirrored,
-        source=source,
     )
 
 

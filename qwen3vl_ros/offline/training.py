@@ -3,10 +3,10 @@
 
 1. *tower*: the vision tower alone, on dense targets at every image token (`dense_targets.py`);
    nothing is grounded before the tower knows what it sees and where.
-2. *decoder*: the text decoder on answers, over the frozen tower's rows, which are computed once.
-   Two layers are told where to look: some of their heads are pulled onto the image tokens of the
-   object that is being written about. Without that a decoder this small learns the format and a
-   location prior, and grounds nothing for hours.
+2. *decoder*: the text decoder on answers, over the rows of the frozen tower. Two layers are told
+   where to look: some of their heads are pulled onto the image tokens of the object that is being
+   written about. Without that a decoder this small learns the format and a location prior, and
+   grounds nothing for hours.
 3. *joint*: both together, more slowly, so that each adapts to the other.
 
 Every stage can be interrupted and goes on from its last saved state. The same seed, scenes and
@@ -35,7 +35,6 @@ from .lessons import (
     pictures_from_shard,
 )
 from .losses import Trainee, answer_loss, dense_loss, encode
-from .reference_model import VisionTower
 
 Size = tuple[int, int]
 Loss = tuple[Tensor, dict[str, float]]
@@ -73,7 +72,6 @@ class Stage:
 
     Attributes:
         step: loss of one batch and what to report of it.
-        jitter: whether pictures change their light from one visit to the next.
     """
 
     name: str
@@ -82,7 +80,6 @@ class Stage:
     rate: float
     parameters: Sequence[nn.Parameter]
     step: Step
-    jitter: bool
 
 
 def train(
@@ -115,13 +112,18 @@ def train(
         answered, looking, found = answer_loss(model, packer.pack(pictures, asked), image, taps)
         return answered + 0.3 * looking, found
 
+    def on_frozen_tower(pictures: Pictures, rng: np.random.Generator) -> Loss:
+        with torch.no_grad():
+            image, taps = encode(model.visual, pictures)
+        return on_answers(pictures, rng, image, taps)
+
     def on_both(pictures: Pictures, rng: np.random.Generator) -> Loss:
         image, taps = encode(model.visual, pictures)
         seen, found_dense = dense_loss(trainee, image, taps, pictures)
         answered, found = on_answers(pictures, rng, image, taps)
         return answered + 0.15 * seen, {**found_dense, **found}
 
-    _run(
+    stages = (
         Stage(
             name="tower",
             steps=recipe.tower_steps,
@@ -129,35 +131,15 @@ def train(
             rate=recipe.tower_rate,
             parameters=tower,
             step=on_dense_targets,
-            jitter=True,
         ),
-        trainee, shards, watched, directory, recipe, report,
-    )  # fmt: skip
-    remembered: dict[tuple[str, Size], tuple[Tensor, Tensor]] = {}
-
-    def on_remembered(pictures: Pictures, rng: np.random.Generator) -> Loss:
-        image, taps = remembered[pictures.source, pictures.size]
-        at = torch.from_numpy(pictures.indices), torch.from_numpy(pictures.mirrored).long()
-        return on_answers(pictures, rng, image[at].float(), taps[at].float().transpose(0, 1))
-
-    if not _is_finished(directory, "decoder", recipe.decoder_steps):
-        for source, some in (("train", shards), ("watched", watched)):
-            for size, shard in some.items():
-                remembered[source, size] = rows_of_shard(model.visual, shard)
-    _run(
         Stage(
             name="decoder",
             steps=recipe.decoder_steps,
             batch=recipe.decoder_batch,
             rate=recipe.decoder_rate,
             parameters=decoder,
-            step=on_remembered,
-            jitter=False,
+            step=on_frozen_tower,
         ),
-        trainee, shards, watched, directory, recipe, report,
-    )  # fmt: skip
-    remembered.clear()
-    _run(
         Stage(
             name="joint",
             steps=recipe.joint_steps,
@@ -165,39 +147,10 @@ def train(
             rate=recipe.joint_rate,
             parameters=[*tower, *decoder],
             step=on_both,
-            jitter=True,
         ),
-        trainee, shards, watched, directory, recipe, report,
-    )  # fmt: skip
-
-
-def rows_of_shard(tower: VisionTower, shard: Shard) -> tuple[Tensor, Tensor]:
-    """What the tower says of every scene, straight and mirrored, in half precision.
-
-    Returns:
-        (n, 2, V, D) float16 image rows and (n, 2, 3, V, D) float16 deepstack rows.
-    """
-    images, taps = [], []
-    with torch.inference_mode():
-        for chunk in np.array_split(np.arange(len(shard.images)), len(shard.images) // 50 + 1):
-            both = [
-                encode(
-                    tower, pictures_from_shard(shard, chunk, np.full(len(chunk), m), jitter=None)
-                )
-                for m in (False, True)
-            ]
-            images.append(torch.stack([image.half() for image, _ in both], dim=1))
-            taps.append(torch.stack([tap.half().transpose(0, 1) for _, tap in both], dim=1))
-    return torch.cat(images), torch.cat(taps)
-
-
-def _state_file(directory: Path, name: str) -> Path:
-    return directory / f"{name}.pt"
-
-
-def _is_finished(directory: Path, name: str, steps: int) -> bool:
-    file = _state_file(directory, name)
-    return file.exists() and torch.load(file, weights_only=True, mmap=True)["step"] >= steps
+    )
+    for stage in stages:
+        _run(stage, trainee, shards, watched, directory, recipe, report)
 
 
 def _run(
@@ -213,7 +166,7 @@ def _run(
     optimizer = torch.optim.AdamW(
         stage.parameters, lr=stage.rate, betas=(0.9, 0.98), weight_decay=0.02
     )
-    step, file = 0, _state_file(directory, stage.name)
+    step, file = 0, directory / f"{stage.name}.pt"
     if file.exists():
         state = torch.load(file, weights_only=True)
         trainee.load_state_dict(state["trainee"])
@@ -226,9 +179,7 @@ def _run(
         if step >= stage.steps:
             break
         mirrored = rng.uniform(size=len(indices)) < 0.5
-        pictures = pictures_from_shard(
-            shards[size], indices, mirrored, jitter=rng if stage.jitter else None
-        )
+        pictures = pictures_from_shard(shards[size], indices, mirrored, jitter=rng)
         for group in optimizer.param_groups:
             group["lr"] = stage.rate * _schedule(step, stage.steps)
         loss, found = stage.step(pictures, rng)
@@ -262,9 +213,7 @@ def _watched(stage: Stage, watched: Mapping[Size, Shard]) -> dict[str, float]:
         for shard in watched.values():
             for indices in np.arange(min(64, len(shard.images) // 2 * 2)).reshape(2, -1):
                 straight = np.zeros(len(indices), bool)
-                pictures = pictures_from_shard(
-                    shard, indices, straight, jitter=None, source="watched"
-                )
+                pictures = pictures_from_shard(shard, indices, straight, jitter=None)
                 for name, value in stage.step(pictures, rng)[1].items():
                     sums.setdefault(f"watched_{name}", []).append(value)
     return {name: float(np.mean(values)) for name, values in sums.items()}
