@@ -203,15 +203,16 @@ def _skip_blanks(text: str, place: int) -> int:
 
 def _scan_string(text: str, start: int) -> Value:
     string = _STRINGS[text[start]].match(text, start)
-    if string is None or string[2] is None:
-        rest = text[string.end() if string else start :]
-        if rest in ("", "\\"):
+    assert string is not None, "called at a quote"
+    stop = string.end()
+    if string[2] is None:
+        if stop == len(text) or (stop + 1 == len(text) and text[stop] == "\\"):
             raise _TruncatedError
-        raise _MalformedError(len(text) - len(rest))
+        raise _MalformedError(stop)
     content = _ESCAPE.sub(_unescaped, string[1])
     # two escapes may be the halves of one character; a lone half becomes U+FFFD
     content = content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return Value(content=content, start=start, stop=string.end())
+    return Value(content=content, start=start, stop=stop)
 
 
 def _unescaped(escape: re.Match[str]) -> str:
