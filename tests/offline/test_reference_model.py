@@ -15,7 +15,7 @@ import torch
 
 from qwen3vl_ros.errors import ConfigError, ContextError
 from qwen3vl_ros.image.positions import text_rotary
-from qwen3vl_ros.model_config import ModelConfig
+from qwen3vl_ros.model_config import ModelConfig, TextConfig, VisionConfig
 from qwen3vl_ros.offline.reference_generation import (
     encode_pictures,
     generate_greedy,
@@ -153,6 +153,65 @@ def test_a_seed_fixes_every_weight(small_config: ModelConfig) -> None:
     assert not torch.equal(first.head_weight, other.head_weight)
     assert first.head_weight.std().item() == pytest.approx(0.02, rel=0.1)
     assert torch.equal(first.language_model.norm.weight, torch.ones(24))
+
+
+@pytest.mark.parametrize(
+    ("tower", "decoder", "tied", "parameters"),
+    [
+        pytest.param(
+            (24, 1024, 4096, (5, 11, 17)), (28, 2048, 16, 6144), True, 2_127_532_032, id="2B"
+        ),
+        pytest.param(
+            (24, 1024, 4096, (5, 11, 17)), (36, 2560, 32, 9728), True, 4_437_815_808, id="4B"
+        ),
+        pytest.param(
+            (27, 1152, 4304, (8, 16, 24)), (36, 4096, 32, 12288), False, 8_767_123_696, id="8B"
+        ),
+        pytest.param(
+            (27, 1152, 4304, (8, 16, 24)), (64, 5120, 64, 25600), False, 33_357_390_064, id="32B"
+        ),
+    ],
+)
+def test_released_sizes_have_their_published_number_of_parameters(
+    tower: tuple[int, int, int, tuple[int, ...]],
+    decoder: tuple[int, int, int, int],
+    tied: bool,
+    parameters: int,
+) -> None:
+    """The 8B count is half the bytes in the published index of its bfloat16 shards."""
+    depth, width, mlp_width, deepstack = tower
+    layers, hidden_size, heads, intermediate_size = decoder
+    config = ModelConfig(
+        model_type="qwen3_vl",
+        vision=VisionConfig(
+            depth=depth,
+            hidden_size=width,
+            intermediate_size=mlp_width,
+            num_heads=16,
+            out_hidden_size=hidden_size,
+            num_position_embeddings=2304,
+            deepstack_visual_indexes=deepstack,
+        ),
+        text=TextConfig(
+            vocab_size=151936,
+            hidden_size=hidden_size,
+            intermediate_size=intermediate_size,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=8,
+            head_dim=128,
+            rope_theta=5e6,
+            mrope_section=(24, 20, 20),
+            tie_word_embeddings=tied,
+        ),
+        image_token_id=151655,
+        video_token_id=151656,
+        vision_start_token_id=151652,
+        vision_end_token_id=151653,
+    )
+    with torch.device("meta"):
+        model = ReferenceModel(config)
+    assert sum(weight.numel() for weight in model.parameters()) == parameters
 
 
 def test_a_mixture_of_experts_is_refused(small_config: ModelConfig) -> None:
