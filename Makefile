@@ -9,7 +9,7 @@ export LD_LIBRARY_PATH := $(CURDIR)/.venv/lib:$(LD_LIBRARY_PATH)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check format demo train-tiny export-tiny evaluate readme clean clean-venv
+.PHONY: help setup test check format demo train-tiny export-tiny evaluate readme lock clean clean-venv
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,9 @@ export-tiny: setup  ## ONNX engines of the tiny checkpoint
 
 evaluate: setup  ## accuracy on held-out scenes; out/evaluation.json
 	$(PY) -m qwen3vl_ros.cli evaluate
+
+lock: setup  ## pins the exact versions in .venv for everyone on this Python
+	$(PY) scripts/lock_versions.py
 
 readme: setup  ## writes the generated tables of README.md anew
 	$(PY) -m qwen3vl_ros.cli readme

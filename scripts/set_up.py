@@ -35,6 +35,7 @@ DEBIAN_LIBRARIES = {
     "libgl1": "libGL.so.1",
     "libgomp1": "libgomp.so.1",
 }
+PYTHON_INTERFACES_ONLY = ROOT / "scripts" / "python_interfaces_only.cmake"
 OVERLAYS = ("vision_msgs", "tf2_msgs")
 IMPORTS = (
     "rclpy, onnxruntime, open3d, torch, transformers, qwen3vl_ros.msg, qwen3vl_ros.srv, "
@@ -135,7 +136,9 @@ def apt_install(packages: list[str]) -> None:
         return
     by_hand = f"install by hand, then run make setup again: apt-get install {' '.join(packages)}"
     if shutil.which("apt-get") is None:
-        raise SetupError(f"missing {', '.join(packages)}, and this is no Debian or Ubuntu\n{by_hand}")
+        raise SetupError(
+            f"missing {', '.join(packages)}, and this is no Debian or Ubuntu\n{by_hand}"
+        )
     may: list[str | Path] = [] if os.geteuid() == 0 else ["sudo", "-n"]
     if may and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode != 0:
         raise SetupError(f"missing {', '.join(packages)}, and we are not root\n{by_hand}")
@@ -211,10 +214,17 @@ def interface_inputs() -> list[str | Path]:
     files = [
         path
         for package in packages
-        for pattern in ("package.xml", "CMakeLists.txt", "msg/*.msg", "srv/*.srv", "action/*.action")
+        for pattern in (
+            "package.xml",
+            "CMakeLists.txt",
+            "msg/*.msg",
+            "srv/*.srv",
+            "action/*.action",
+        )
         for path in sorted(package.glob(pattern))
     ]
-    return [*files, ROOT / "qwen3vl_ros" / "__init__.py", *map(str, map(sourced_ros_has, OVERLAYS))]
+    files += [PYTHON_INTERFACES_ONLY, ROOT / "qwen3vl_ros" / "__init__.py"]
+    return [*files, *(str(sourced_ros_has(name)) for name in OVERLAYS)]
 
 
 def build_interfaces() -> None:
@@ -232,6 +242,7 @@ def build_interfaces() -> None:
             "--event-handlers", "console_cohesion+", "desktop_notification-",
             "--cmake-args", f"-DPython3_EXECUTABLE={PYTHON}", "-DBUILD_TESTING=OFF",
             "-DINSTALL_PYTHON_SOURCES=OFF", "--no-warn-unused-cli",
+            f"-DCMAKE_PROJECT_INCLUDE={PYTHON_INTERFACES_ONLY}",
             # The generated libraries land in .venv/lib beside those of the wheels and find them
             # there, so that running needs no LD_LIBRARY_PATH.
             "-DCMAKE_INSTALL_RPATH=$ORIGIN;$ORIGIN/../../..",
