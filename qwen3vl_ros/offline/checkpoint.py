@@ -113,9 +113,9 @@ def write_checkpoint(
 
 
 def config_dict(config: ModelConfig, dtype: torch.dtype = torch.bfloat16) -> dict[str, Any]:
-    """`config.json` as the released checkpoints write it, which transformers 4.57 and 5 read.
+    """`config.json` as released checkpoints write it: `rope_theta` beside `rope_scaling`.
 
-    The inverse of `model_config_from_dict`.
+    transformers 5 reads this form too. The inverse of `model_config_from_dict`.
     """
     text, vision = config.text, config.vision
     if text.num_experts:

@@ -14,7 +14,7 @@ from qwen3vl_ros.offline.reference_model import ReferenceModel, init_weights
 
 @pytest.fixture(scope="session")
 def small_config() -> ModelConfig:
-    """Every part of the architecture once, 64 tokens of vocabulary, 80 thousand parameters."""
+    """Every part of the architecture once, 64 tokens of vocabulary, 190 thousand parameters."""
     return ModelConfig(
         model_type="qwen3_vl",
         vision=VisionConfig(
