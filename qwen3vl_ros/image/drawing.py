@@ -84,7 +84,9 @@ def annotated_image(
 
 
 def _draw_box(picture: Picture, detection: Detection2D, *, thickness: int) -> None:
-    left, top, right, bottom = (round(float(edge) - 0.5) for edge in detection.xyxy_px)
+    # A box from 3 to 8 holds the pixels 3 to 7.
+    left, top, right, bottom = (round(float(edge)) for edge in detection.xyxy_px)
+    right, bottom = max(right - 1, left), max(bottom - 1, top)
     cv2.rectangle(
         picture,
         (left, top),

@@ -86,12 +86,20 @@ class GroundAction:
         with self._lock:
             return self._waiting[0] if self._waiting else None
 
+    def take(self, goal: Goal) -> bool:
+        """Takes a goal out of the queue, to be answered or aborted; False when it is gone."""
+        with self._lock:
+            if goal not in self._waiting:
+                return False
+            self._waiting.remove(goal)
+            return True
+
     def say(self, goal: Goal, stage: str) -> None:
         """Feedback: what the node is doing for a goal."""
         goal.handle.publish_feedback(Ground.Feedback(stage=stage))
 
     def answer(self, goal: Goal, result: Result) -> None:
-        """Hands an answer over; a 3D frame that could not be reached aborts the goal."""
+        """Hands over the answer of a taken goal; a 3D frame out of reach aborts it."""
         grounding = result.grounding
         camera_header = header(stamp_ns=grounding.stamp_ns, frame_id=grounding.frame_id)
         header_3d = header(stamp_ns=grounding.stamp_ns, frame_id=result.frame_id)
@@ -104,19 +112,16 @@ class GroundAction:
         self._close(goal, message, succeeded=not result.transform_fault)
 
     def abort(self, goal: Goal, reason: str) -> None:
-        """Ends a goal without an answer."""
+        """Ends a goal that was taken, without an answer."""
         self._close(goal, Ground.Result(message=reason), succeeded=False)
 
     def abort_all(self, reason: str) -> None:
         """Ends every goal that waits."""
         while (goal := self.next()) is not None:
-            self.abort(goal, reason)
+            if self.take(goal):
+                self.abort(goal, reason)
 
     def _close(self, goal: Goal, message: Ground.Result, *, succeeded: bool) -> None:
-        with self._lock:
-            if goal in self._waiting:
-                self._waiting.remove(goal)
-
         def finish(handle: ServerGoalHandle[Any, Any, Any]) -> Ground.Result:
             if handle.is_cancel_requested:
                 handle.canceled()
@@ -175,7 +180,7 @@ class GroundAction:
         # One that waits ends at once; one that the worker is busy with, when its answer is there.
         with self._lock:
             waiting = next((goal for goal in self._waiting if goal.handle == handle), None)
-        if waiting is not None:
+        if waiting is not None and self.take(waiting):
             self.abort(waiting, "canceled")
         return CancelResponse.ACCEPT
 

@@ -77,7 +77,7 @@ COLOR_LAYOUTS: dict[str, Layout] = {
 
 # 16UC1 and mono16 are millimetres with 0 = unknown (REP 118), 32FC1 is metres.
 DEPTH_SAMPLES: dict[str, str] = {"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}
-METRES_PER_MILLIMETRE = np.float32(0.001)
+MILLIMETRES_PER_METRE = np.float32(1000)
 
 # BT.601 in video range, the same that OpenCV applies to nv12; columns: Y, U, V, 1.
 RGB_FROM_YUV = np.array(
@@ -154,7 +154,7 @@ def depth_from_image(message: Image) -> npt.NDArray[np.float32]:
     )
     depth_m = samples.astype(np.float32)  # a copy in the byte order of this machine
     if sample_type == "u2":
-        depth_m *= METRES_PER_MILLIMETRE
+        depth_m /= MILLIMETRES_PER_METRE
     depth_m[~((depth_m > 0) & (depth_m < np.inf))] = np.nan
     return depth_m
 

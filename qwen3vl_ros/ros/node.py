@@ -28,6 +28,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 
 from ..errors import AnswerError, Qwen3VLError
+from ..model.stopwatch import Stopwatch
 from ..perception import Perception
 from ..scene.camera import Frame
 from ..scene.detections import Query, Task
@@ -137,11 +138,8 @@ class GroundingNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads the engine and asks it once, so that the first picture is as fast as the rest."""
-        parameters = self._question.standing.parameters
-        engine_dir = engine_directory(parameters)
         try:
-            perception = self._load(engine_dir, parameters.threads)
-            _warm_up(perception)
+            self._configure()
         except Qwen3VLError as exc:
             self._diagnostics.fault("engine", str(exc))
             self.get_logger().error(f"cannot configure: {exc}")
@@ -149,9 +147,13 @@ class GroundingNode(LifecycleNode):
         except Exception as exc:  # noqa: BLE001  rclpy would swallow it; main ends the process
             self._crash = exc
             return TransitionCallbackReturn.ERROR
-        self._diagnostics.recovered("engine")
-        self._diagnostics.facts("engine", engine_dir=engine_dir)
-        self.get_logger().info(f"engine loaded from {engine_dir}")
+        return super().on_configure(state)
+
+    def _configure(self) -> None:
+        parameters = self._question.standing.parameters
+        engine_dir = engine_directory(parameters)
+        perception = self._load(engine_dir, parameters.threads)
+        _warm_up(perception)
         self._worker = GroundingWorker(
             perception=perception,
             pairing=self._pairing,
@@ -165,7 +167,9 @@ class GroundingNode(LifecycleNode):
             gate=self._gate,
             wake=self._wake,
         )
-        return super().on_configure(state)
+        self._diagnostics.recovered("engine")
+        self._diagnostics.facts("engine", engine_dir=engine_dir)
+        self.get_logger().info(f"engine loaded from {engine_dir}")
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Opens the gate."""
@@ -236,6 +240,8 @@ def _warm_up(perception: Grounder) -> None:
         perception.ground(
             Frame(image=grey, stamp_ns=0, frame_id=""),
             Query(task=Task.DETECT, categories=("object",), max_objects=1),
+            model_boxes=False,
+            stopwatch=Stopwatch(),
         )
 
 

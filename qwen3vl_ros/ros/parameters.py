@@ -99,6 +99,11 @@ class NodeParameters:
     max_objects: int = _declared(
         20, "Answers are cut after this many objects, unless the question says.", range=(1, 200)
     )
+    model_boxes: bool = _declared(
+        True,
+        "Ask the model itself for a 3D box of what has no depth: a second question, twice the "
+        "time.",
+    )
     target_frame: str = _declared(
         "", "Frame of the 3D results. Empty: the camera optical frame of each image."
     )
@@ -212,16 +217,17 @@ def declare_parameters(node: Node) -> NodeParameters:
     values: dict[str, Any] = {}
     for f in fields(NodeParameters):
         kind = PARAMETER_TYPES[cast(str, f.type)]
-        default = list(f.default) if isinstance(f.default, tuple) else f.default
-        # A ParameterValue says that an empty list is a list of strings; rclpy would guess bytes.
-        value = Parameter(f.name, kind, default).get_parameter_value()
+        is_list = kind is Parameter.Type.STRING_ARRAY
+        descriptor = _descriptor(f.metadata["limits"], kind)
         try:
-            node.declare_parameter(f.name, value, _descriptor(f.metadata["limits"], kind))
+            # rclpy takes an empty list for one of bytes, so lists are declared by their type.
+            node.declare_parameter(f.name, kind if is_list else f.default, descriptor)
         except (InvalidParameterTypeException, InvalidParameterValueException) as exc:
             raise ConfigError(f"parameter {f.name} cannot be set as given: {exc}") from exc
-        # `[]` on the command line arrives as "no value".
-        given = node.get_parameter_or(f.name).value
-        values[f.name] = f.default if given is None else given
+        # `[]` on the command line, too, arrives as "no value".
+        if node.get_parameter_or(f.name).value is None:
+            node.set_parameters([Parameter(f.name, kind, [])])
+        values[f.name] = node.get_parameter(f.name).value
     return NodeParameters().changed(values)
 
 
@@ -234,7 +240,7 @@ def engine_directory(parameters: NodeParameters) -> Path:
         return in_source_tree
     try:
         return Path(get_package_share_directory("qwen3vl_ros")) / TINY_ENGINE
-    except PackageNotFoundError:
+    except (PackageNotFoundError, OSError):  # OSError: no ROS workspace is sourced
         return in_source_tree  # is missing, and the loader says so
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..image.drawing import annotated_image
+from ..model.stopwatch import GroundingStats
 from ..msg import InferenceStatus
 from ..scene.detections import Query
 from . import topics
@@ -35,7 +36,7 @@ class Outcome:
         outcome: one of the constants of InferenceStatus.
         message: a sentence for a person; "" when there is nothing to add.
         answer_text: the model's words, untrusted; "" when it said none.
-        total_s: seconds from picking the picture up to handing the results over.
+        stats: how long each stage took, from picking the picture up to handing results over.
         age_s: of the image when it was picked up; None when it has no stamp.
     """
 
@@ -45,7 +46,7 @@ class Outcome:
     outcome: int
     message: str = ""
     answer_text: str = ""
-    total_s: float
+    stats: GroundingStats
     age_s: float | None
 
 
@@ -98,6 +99,7 @@ class ResultPublisher:
 
     def publish_outcome(self, outcome: Outcome, *, result: Result | None = None) -> None:
         """The status of one picture, whether or not there was a result."""
+        stats = outcome.stats
         message = InferenceStatus(
             header=header(stamp_ns=outcome.stamp_ns, frame_id=outcome.frame_id),
             query_id=wire_text(outcome.query.query_id),
@@ -105,16 +107,24 @@ class ResultPublisher:
             outcome=outcome.outcome,
             message=wire_text(outcome.message),
             answer_text=wire_text(outcome.answer_text),
-            # NaN: a stage not reached, or not measured.
-            preprocess_s=math.nan,
-            vision_s=math.nan,
-            prefill_s=math.nan,
-            decode_s=math.nan,
-            lift_s=math.nan,
-            total_s=outcome.total_s,
-            age_s=math.nan if outcome.age_s is None else outcome.age_s,
+            preprocess_s=_seconds(stats.preprocess_s),
+            vision_s=_seconds(stats.vision_s),
+            prefill_s=_seconds(stats.prefill_s),
+            decode_s=_seconds(stats.decode_s),
+            lift_s=_seconds(stats.lift_s),
+            total_s=stats.total_s,
+            age_s=_seconds(outcome.age_s),
+            image_tokens=stats.image_tokens,
+            prompt_tokens=stats.prompt_tokens,
+            answer_tokens=stats.answer_tokens,
+            passes=stats.passes,
         )
         if result is not None:
             message.detections_2d = len(result.detections_2d)
             message.detections_3d = len(result.detections_3d or ())
         self._status.publish(message)
+
+
+def _seconds(duration_s: float | None) -> float:
+    """NaN for what was not reached (InferenceStatus.msg)."""
+    return math.nan if duration_s is None else duration_s

@@ -47,14 +47,16 @@ def result_from_grounding(
     target_frame: str,
     timeout_s: float,
     fall_back_to_camera: bool,
+    model_boxes: bool,
 ) -> Result:
     """The result in `target_frame` ("" for the camera's).
 
     A transform that is missing at the stamp of the image becomes `transform_fault`; then the
     result is in the camera frame, or has no 3D part, as `fall_back_to_camera` says.
+    `model_boxes` says whether the model was asked for boxes of what has no depth.
     """
     frame_id = grounding.frame_id
-    detections_3d = _detections_3d(view, grounding)
+    detections_3d = _detections_3d(view, grounding, model_boxes=model_boxes)
     fault = ""
     if detections_3d is not None and target_frame and target_frame != frame_id:
         try:
@@ -98,13 +100,16 @@ def _transform(
     )
 
 
-def _detections_3d(view: View, grounding: Grounding) -> tuple[Detection3D, ...] | None:
-    found = grounding.detections_3d
-    if found:
-        return found
-    # Without calibration, or without depth for a question about the picture, we are blind in 3D.
-    can_place = view.frame.intrinsics is not None and (
-        view.frame.depth_m is not None or grounding.query.task is Task.DETECT_3D
+def _detections_3d(
+    view: View, grounding: Grounding, *, model_boxes: bool
+) -> tuple[Detection3D, ...] | None:
+    # Without calibration even the model's own boxes have no scale.
+    if view.frame.intrinsics is None:
+        return None
+    if grounding.detections_3d:
+        return grounding.detections_3d
+    can_place = (
+        view.frame.depth_m is not None or model_boxes or grounding.query.task is Task.DETECT_3D
     )
     saw_nothing = not grounding.detections_2d and not grounding.points
     return () if can_place and saw_nothing else None

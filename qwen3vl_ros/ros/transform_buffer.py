@@ -103,22 +103,18 @@ class TransformBuffer:
             InvalidArgumentException: see there; all are TransformError.
         """
         with self._lock:
-            self._check_frame("target_frame", target)
-            self._check_frame("source_frame", source)
+            _check_name("target_frame", target)
+            _check_name("source_frame", source)
             if target == source:
                 return np.eye(4)
+            self._check_known("target_frame", target)
+            self._check_known("source_frame", source)
             if stamp_ns == 0:
                 stamp_ns = self._latest_common_ns(target, source)
             pose = self._pose(target, source, stamp_ns)
         return transform_from_quaternion(np.array(pose[1]), np.array(pose[0]))
 
-    def _check_frame(self, argument: str, frame: str) -> None:
-        if not frame:
-            raise InvalidArgumentException(f"{argument} is empty, expected the name of a frame")
-        if frame.startswith("/"):
-            raise InvalidArgumentException(
-                f"{argument} '{frame}' starts with '/', which tf2 frame names do not; drop it"
-            )
+    def _check_known(self, argument: str, frame: str) -> None:
         if frame not in self._frames:
             raise LookupException(
                 f"'{frame}' passed to lookupTransform argument {argument} does not exist; heard "
@@ -192,6 +188,15 @@ class TransformBuffer:
                 oldest = stamp_ns if oldest is None else min(oldest, stamp_ns)
             reached[frame] = oldest
         return reached
+
+
+def _check_name(argument: str, frame: str) -> None:
+    if not frame:
+        raise InvalidArgumentException(f"{argument} is empty, expected the name of a frame")
+    if frame.startswith("/"):
+        raise InvalidArgumentException(
+            f"{argument} '{frame}' starts with '/', which tf2 frame names do not; drop it"
+        )
 
 
 def _check_link(parent: str, child: str, translation: Vector, quat_xyzw: Quaternion) -> None:

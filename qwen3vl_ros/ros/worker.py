@@ -11,11 +11,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from ..errors import AnswerError, ContextError, FrameError, QueryError, Qwen3VLError
+from ..model.stopwatch import Stopwatch
 from ..msg import InferenceStatus
 from ..scene.camera import Frame
 from ..scene.detections import Grounding, Query
@@ -39,7 +41,9 @@ MAX_LOG_CHARACTERS = 600
 class Grounder(Protocol):
     """What the worker needs of `Perception`."""
 
-    def ground(self, frame: Frame, query: Query) -> Grounding:
+    def ground(
+        self, frame: Frame, query: Query, *, model_boxes: bool, stopwatch: Stopwatch
+    ) -> Grounding:
         """The answer to one query about one frame."""
 
 
@@ -94,36 +98,46 @@ class GroundingWorker:
             self.crash = exc
 
     def _step(self) -> None:
-        standing = self._standing()
-        goal = self._goals.next()
-        # Goals and the standing question take turns, so that neither starves the other.
-        if goal is not None and self._goal_was_last and standing.query is not None:
-            goal = None
-        query = goal.query if goal is not None else standing.query
-        if query is None or not self._gate.is_open:
+        if not self._gate.is_open or self._question()[1] is None:
             self._wake.wait(POLL_S)
             self._wake.clear()
             return
         moment = self._pairing.take(timeout_s=POLL_S)
+        # Asked again: it may have been replaced while no picture came.
+        goal, query = self._question()
         if moment is None:
-            if goal is not None and time.monotonic() > goal.give_up_at:
+            if goal is not None and time.monotonic() > goal.give_up_at and self._goals.take(goal):
                 self._goals.abort(goal, "no image came; is the topic 'image' remapped?")
             return
+        if query is None or (goal is not None and not self._goals.take(goal)):
+            return
         self._goal_was_last = goal is not None
-        self._look(moment, query, standing.parameters, goal)
+        self._look(moment, query, self._standing().parameters, goal)
+
+    def _question(self) -> tuple[Goal | None, Query | None]:
+        """What to ask next, and for which goal; None for the standing question."""
+        goal, query = self._goals.next(), self._standing().query
+        # Goals and the standing question take turns, so that neither starves the other.
+        if goal is None or (self._goal_was_last and query is not None):
+            return None, query
+        return goal, goal.query
 
     def _look(
         self, moment: Moment, query: Query, parameters: NodeParameters, goal: Goal | None
     ) -> None:
-        began = time.monotonic()
+        watch = Stopwatch(on_stage=None if goal is None else partial(self._goals.say, goal))
         age_s = self._age_s(moment)
         result: Result | None = None
         answer_text = ""
         try:
             view = self._view(moment, parameters, age_s)
-            if goal is not None:
-                self._goals.say(goal, "vision")
-            grounding = self._perception.ground(view.frame, query)
+            grounding = self._perception.ground(
+                view.frame,
+                query,
+                # Without calibration its boxes have no scale, and nothing becomes 3D.
+                model_boxes=parameters.model_boxes and view.frame.intrinsics is not None,
+                stopwatch=watch,
+            )
         except Qwen3VLError as exc:
             code, place = _outcome_of(exc)
             message = self._report(place, str(exc))
@@ -140,6 +154,7 @@ class GroundingWorker:
                 target_frame=asked_frame or parameters.target_frame,
                 timeout_s=parameters.tf_timeout_s,
                 fall_back_to_camera=goal is None and parameters.tf_fallback == "camera",
+                model_boxes=parameters.model_boxes,
             )
             answer_text = grounding.answer_text
             code, message = self._verdict(result)
@@ -150,12 +165,12 @@ class GroundingWorker:
             outcome=code,
             message=message,
             answer_text=answer_text,
-            total_s=time.monotonic() - began,
+            stats=watch.stats(),
             age_s=age_s,
         )
         self._hand_over(outcome, result, goal, marker_lifetime_s=parameters.marker_lifetime_s)
         if result is not None:
-            self._diagnostics.answered(seconds=outcome.total_s, age_s=self._age_s(moment))
+            self._diagnostics.answered(seconds=outcome.stats.total_s, age_s=self._age_s(moment))
 
     def _hand_over(
         self,
