@@ -211,7 +211,7 @@ class Decoder:
                 "visual_rows": visual_rows[None],
                 "visual_embeds": visual.image_embeds,
                 "deepstack_embeds": visual.deepstack_embeds,
-                "past_lengths": np.array([self._cache.length], np.int32),
+                "cached_tokens": np.array([self._cache.length], np.int32),
                 "output_rows": output_rows,
             }
         )["hidden_states"]

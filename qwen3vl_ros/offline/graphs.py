@@ -28,6 +28,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import Dim
 
 from ..model_config import ModelConfig, TextConfig, VisionConfig
+from ..runtime.engine import is_resident
 from .checkpoint import EMBEDDING, HEAD
 from .reference_model import (
     RMSNorm,
@@ -70,7 +71,7 @@ def vision_graph(config: VisionConfig) -> ir.Model:
 def decoder_graph(config: TextConfig) -> ir.Model:
     """Token and visual rows to `hidden_states` at `output_rows`, over a cache bound in place.
 
-    Beside the inputs of `TextDecoder.forward`: `past_lengths` (B) int32, tokens in the cache
+    Beside the inputs of `TextDecoder.forward`: `cached_tokens` (B) int32, tokens in the cache
     before this pass; `output_rows` (R) int64, the rows whose hidden states are wanted; and
     `past_key_<layer>`, `past_value_<layer>` (B, kv_heads, cache_length, head_dim), which share
     their memory with the outputs `present_...`.
@@ -87,7 +88,7 @@ def decoder_graph(config: TextConfig) -> ir.Model:
             "visual_rows": (torch.empty(n, n, dtype=torch.int64), {0: B, 1: T}),
             "visual_embeds": (torch.empty(n, D), {0: V}),
             "deepstack_embeds": (torch.empty(DEEPSTACK_LAYERS, n, D), {1: V}),
-            "past_lengths": (torch.empty(n, dtype=torch.int32), {0: B}),
+            "cached_tokens": (torch.empty(n, dtype=torch.int32), {0: B}),
             "output_rows": (torch.empty(n, dtype=torch.int64), {0: R}),
         }
         buffers = [
@@ -165,11 +166,11 @@ class _TowerAttention(nn.Module):
 class _BoundCache:
     """Stands in for `KVCache`: buffers of fixed size, each bound as past and present at once."""
 
-    def __init__(self, past: Sequence[Tensor], past_lengths: Tensor, new_tokens: int) -> None:
+    def __init__(self, past: Sequence[Tensor], cached_tokens: Tensor, new_tokens: int) -> None:
         self.past, self.present = past, list[Tensor]()
         # GroupQueryAttention wants the index of each sequence's last token, and the longest.
-        self.last_index = (past_lengths + (new_tokens - 1)).to(torch.int32)
-        self.total_length = (past_lengths.max() + new_tokens).to(torch.int32)
+        self.last_index = (cached_tokens + (new_tokens - 1)).to(torch.int32)
+        self.total_length = (cached_tokens.max() + new_tokens).to(torch.int32)
         self.length = 0  # the decoder moves it, and asks for a mask where it is not 0
 
     def attend(
@@ -197,19 +198,25 @@ class _CachedAttention(nn.Module):
         self.q_proj, self.k_proj = attention.q_proj, attention.k_proj
         self.v_proj, self.o_proj = attention.v_proj, attention.o_proj
         self.q_norm, self.k_norm = _Norm(attention.q_norm), _Norm(attention.k_norm)
-        self.layer, self.head_dim = attention.layer, attention.head_dim
+        self.layer = attention.layer
         self.heads = (config.num_attention_heads, config.num_key_value_heads)
 
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, cache: _BoundCache
     ) -> Tensor:
-        heads = (*x.shape[:2], -1, self.head_dim)
-        q = self.q_norm(self.q_proj(x).view(heads)).flatten(2)
-        k = self.k_norm(self.k_proj(x).view(heads)).flatten(2)
+        q = _normed_heads(self.q_proj(x), self.q_norm, self.heads[0])
+        k = _normed_heads(self.k_proj(x), self.k_norm, self.heads[1])
         q = torch.onnx.ops.rotary_embedding(q, cos, sin, num_heads=self.heads[0])
         k = torch.onnx.ops.rotary_embedding(k, cos, sin, num_heads=self.heads[1])
         out: Tensor = self.o_proj(cache.attend(self.layer, q, k, self.v_proj(x), self.heads))
         return out
+
+
+def _normed_heads(x: Tensor, norm: _Norm, heads: int) -> Tensor:
+    """(B, T, heads * head_dim), each head normalised; sizes spelled out, as tracing a -1 is slow."""
+    B, T, size = x.shape
+    out: Tensor = norm(x.view(B, T, heads, size // heads)).view(B, T, size)
+    return out
 
 
 class _CachedDecoder(nn.Module):
@@ -232,11 +239,11 @@ class _CachedDecoder(nn.Module):
         visual_rows: Tensor,
         visual_embeds: Tensor,
         deepstack_embeds: Tensor,
-        past_lengths: Tensor,
+        cached_tokens: Tensor,
         output_rows: Tensor,
         *past: Tensor,
     ) -> tuple[Tensor, ...]:
-        cache: Any = _BoundCache(past, past_lengths, token_embeds.shape[1])
+        cache: Any = _BoundCache(past, cached_tokens, token_embeds.shape[1])
         hidden = self.decoder(
             token_embeds,
             rope_cos,
@@ -259,7 +266,7 @@ def _traced(
     """An ONNX model whose initializers have a name, a shape, and no data."""
     axes: list[Any] = [dims for _, dims in inputs.values()]
     if isinstance(module, _CachedDecoder):  # its last argument is the tuple of buffers
-        fixed = sum(not name.startswith("past_") or name == "past_lengths" for name in inputs)
+        fixed = sum(not is_resident(name) for name in inputs)
         axes = [*axes[:fixed], tuple(axes[fixed:])]
     with _quiet():
         program = torch.onnx.export(
