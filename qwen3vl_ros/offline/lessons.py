@@ -174,12 +174,12 @@ def draw_questions(
         if not askable or dice < 0.10:
             task = (Task.REFER, Task.REFER, Task.DETECT, Task.DETECT_3D, Task.POINT)
             questions.append(question_about_absent(objects, task[rng.integers(5)], rng))
-        elif dice < 0.24:
+        elif dice < 0.20:
             questions.append(question_about_several(objects, rng))
         else:
             index = int(askable[rng.integers(len(askable))])
-            task_3d = dice > 0.72
-            task_of = Task.DETECT_3D if task_3d else Task.POINT if dice < 0.29 else Task.REFER
+            task_3d = dice > 0.78
+            task_of = Task.DETECT_3D if task_3d else Task.POINT if dice < 0.25 else Task.REFER
             questions.append(question_about(objects, index, task_of))
     return questions
 

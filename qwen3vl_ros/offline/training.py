@@ -58,7 +58,7 @@ class Recipe:
     joint_steps: int = 1200
     tower_batch: int = 24
     decoder_batch: int = 8
-    questions: int = 5
+    questions: int = 4
     tower_rate: float = 1.0e-3
     decoder_rate: float = 1.0e-3
     joint_rate: float = 3.0e-4
