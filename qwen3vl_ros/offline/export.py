@@ -43,6 +43,7 @@ from ..runtime.manifest import (
 from .checkpoint import EMBEDDING, tensor_files
 from .graphs import decoder_graph, head_graph, vision_graph
 from .quantization import ACCURACY_LEVEL, BLOCK_SIZE, Int4Weight, int4_from_float
+from .reference_model import ReferenceModel
 
 PRECISIONS = ("float32", "int4")
 OPTIONAL_FILES = ("chat_template.jinja", "video_preprocessor_config.json")
@@ -85,7 +86,7 @@ def export_checkpoint(
             "that the largest picture takes; raise it, or lower size.longest_edge in "
             "preprocessor_config.json"
         )
-    weights = _Weights(files=tensor_files(checkpoint_dir))
+    weights = _Weights(files=_checked_files(checkpoint_dir, config))
     with replaced_directory(engine_dir, marker=MANIFEST_FILE) as partial:
         _copy_files(checkpoint_dir, partial)
         table = weights.array(EMBEDDING)
@@ -117,11 +118,6 @@ class _Weights:
     files: dict[str, Path]
 
     def array(self, name: str) -> npt.NDArray[np.float32]:
-        if name not in self.files:
-            raise CheckpointError(
-                f"the checkpoint has no tensor {name}, which config.json asks for; download it "
-                "whole"
-            )
         with safe_open(self.files[name], framework="pt") as file:
             tensor: torch.Tensor = file.get_tensor(name)
         array: npt.NDArray[np.float32] = tensor.float().numpy()
@@ -133,6 +129,27 @@ class _Weights:
 
     def __hash__(self) -> int:
         return id(self)
+
+
+def _checked_files(directory: Path, config: ModelConfig) -> dict[str, Path]:
+    """Where each tensor of the model lies; read from headers, before any long work."""
+    files = tensor_files(directory)
+    with torch.device("meta"):
+        expected = ReferenceModel(config).state_dict()
+    for name, tensor in expected.items():
+        if name not in files:
+            raise CheckpointError(
+                f"the checkpoint has no tensor {name}, which config.json asks for; download it "
+                f"whole: {directory}"
+            )
+        with safe_open(files[name], framework="pt") as file:
+            shape = tuple(file.get_slice(name).get_shape())
+        if shape != tuple(tensor.shape):
+            raise CheckpointError(
+                f"tensor {name} has shape {shape}, expected {tuple(tensor.shape)} by config.json; "
+                f"do weights and config belong together? {directory}"
+            )
+    return {name: files[name] for name in expected}
 
 
 def _graphs(config: ModelConfig) -> dict[str, ir.Model]:
@@ -223,18 +240,12 @@ def _int4_initializers(
 
 
 def _lazy(value: ir.Value, read: Callable[[], npt.NDArray[np.generic]]) -> ir.LazyTensor:
-    name, shape = value.name, value.shape
-
-    def checked() -> ir.TensorProtocol:
-        array = read()
-        if array.shape != tuple(shape):
-            raise CheckpointError(
-                f"tensor {name} has shape {array.shape}, expected {tuple(shape)} by config.json; "
-                "do weights and config belong together?"
-            )
-        return ir.tensor(array, name=name)
-
-    return ir.LazyTensor(checked, dtype=value.dtype, shape=shape, name=name)
+    return ir.LazyTensor(
+        lambda: ir.tensor(read(), name=value.name),
+        dtype=value.dtype,
+        shape=value.shape,
+        name=value.name,
+    )
 
 
 def _table_reference(directory: Path) -> ir.ExternalTensor:

@@ -213,7 +213,7 @@ class _CachedAttention(nn.Module):
 
 
 def _normed_heads(x: Tensor, norm: _Norm, heads: int) -> Tensor:
-    """(B, T, heads * head_dim), each head normalised; sizes spelled out, as tracing a -1 is slow."""
+    """(B, T, heads * head_dim), each head normalised. Sizes are spelled out: -1 traces slowly."""
     B, T, size = x.shape
     out: Tensor = norm(x.view(B, T, heads, size // heads)).view(B, T, size)
     return out

@@ -222,7 +222,10 @@ def sha256_of_file(path: Path) -> str:
 
 def _rebuild(directory: Path, manifest: Manifest | None = None) -> str:
     precision = f" --precision {manifest.precision}" if manifest else ""
-    return f"build it again with: qwen3vl export <checkpoint> {directory}{precision}"
+    return (
+        "build it again with: qwen3vl export --checkpoint <checkpoint> --output "
+        f"{directory.parent}{precision}"
+    )
 
 
 def _manifest_from_dict(values: Mapping[str, Any], directory: Path) -> Manifest:

@@ -180,7 +180,9 @@ def test_what_is_no_engine_directory_is_refused_with_the_command_that_makes_one(
     directory = prepare(engine_dir)
     with pytest.raises(EngineError, match=message) as refusal:
         verify_engine_dir(directory)
-    assert f"qwen3vl export <checkpoint> {directory}" in str(refusal.value)
+    assert f"qwen3vl export --checkpoint <checkpoint> --output {directory.parent}" in str(
+        refusal.value
+    )
 
 
 def test_a_link_that_stays_inside_is_followed(engine_dir):

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A graph of three nodes: what is fed, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from qwen3vl_ros.errors import EngineError
+from qwen3vl_ros.runtime.engine import TensorSpec
+from qwen3vl_ros.runtime.onnxruntime_engine import OnnxRuntimeEngine
+
+
+@pytest.fixture(scope="module")
+def counter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`present_total = past_total + step`, and `doubled = 2 * present_total`."""
+    step = ir.val("step", ir.DataType.FLOAT, (1, "N"))
+    past = ir.val("past_total", ir.DataType.FLOAT, (1, "N"))
+    present = ir.val("present_total", ir.DataType.FLOAT, (1, "N"))
+    doubled = ir.val("doubled", ir.DataType.FLOAT, (1, "N"))
+    graph = ir.Graph(
+        [step, past],
+        [present, doubled],
+        nodes=[
+            ir.node("Add", [past, step], outputs=[present]),
+            ir.node("Add", [present, present], outputs=[doubled]),
+        ],
+        opset_imports={"": 20},
+        name="counter",
+    )
+    path = tmp_path_factory.mktemp("graph") / "counter.onnx"
+    ir.save(ir.Model(graph, ir_version=10), path)
+    return path
+
+
+def ones(*shape: int) -> np.ndarray:
+    return np.ones(shape, np.float32)
+
+
+def test_resident_tensors_are_neither_fed_nor_returned_and_last_from_pass_to_pass(counter):
+    engine = OnnxRuntimeEngine(counter, lengths={"N": 3}, threads=1)
+    float32 = np.dtype(np.float32)
+    assert engine.inputs == (TensorSpec(name="step", dtype=float32, shape=(1, "N")),)
+    assert engine.outputs == (TensorSpec(name="doubled", dtype=float32, shape=(1, "N")),)
+    assert engine.run({"step": ones(1, 3)})["doubled"].tolist() == [[2, 2, 2]]
+    assert engine.run({"step": ones(1, 3)})["doubled"].tolist() == [[4, 4, 4]]
+
+
+def test_two_engines_of_one_graph_keep_their_own(counter):
+    first, second = (OnnxRuntimeEngine(counter, lengths={"N": 1}, threads=1) for _ in range(2))
+    first.run({"step": ones(1, 1)})
+    assert second.run({"step": ones(1, 1)})["doubled"].item() == 2
+
+
+def test_what_was_returned_is_the_callers_to_keep(counter):
+    engine = OnnxRuntimeEngine(counter, lengths={"N": 1}, threads=1)
+    doubled = engine.run({"step": ones(1, 1)})["doubled"]
+    engine.run({"step": ones(1, 1)})
+    assert doubled.item() == 2
+
+
+@pytest.mark.parametrize(
+    ("feeds", "message"),
+    [
+        pytest.param({}, "was fed \\[\\], expected \\['step'\\]", id="nothing"),
+        pytest.param({"stride": ones(1, 1)}, "another contract", id="other-name"),
+        pytest.param({"step": np.ones((1, 1))}, "float64 .* expected float32", id="other-dtype"),
+        pytest.param({"step": ones(1)}, "\\(1,\\), expected", id="other-rank"),
+        pytest.param({"step": ones(1, 2)}, "failed in ONNX Runtime", id="lengths-that-clash"),
+    ],
+)
+def test_feeds_that_are_not_the_inputs_are_refused(counter, feeds, message):
+    engine = OnnxRuntimeEngine(counter, lengths={"N": 3}, threads=1)
+    with pytest.raises(EngineError, match=message):
+        engine.run(feeds)
+
+
+def test_a_rows_slice_may_be_fed_as_it_lies(counter):
+    """Not contiguous in memory: every second number of six."""
+    engine = OnnxRuntimeEngine(counter, lengths={"N": 3}, threads=1)
+    step = np.arange(6, dtype=np.float32)[None, ::2]
+    assert engine.run({"step": step})["doubled"].tolist() == [[0, 4, 8]]
+
+
+def test_a_damaged_graph_is_refused(tmp_path):
+    path = tmp_path / "vision.onnx"
+    path.write_bytes(b"this is no graph")
+    with pytest.raises(EngineError, match=r"cannot load vision\.onnx.*export the engine again"):
+        OnnxRuntimeEngine(path)
+
+
+@pytest.mark.parametrize(
+    "providers",
+    [pytest.param(["NoSuchExecutionProvider"], id="unknown"), pytest.param([], id="none")],
+)
+def test_a_provider_that_is_not_installed_is_refused_not_replaced(counter, providers):
+    with pytest.raises(EngineError, match="CPUExecutionProvider"):
+        OnnxRuntimeEngine(counter, lengths={"N": 1}, providers=providers)
+
+
+def test_one_line_says_what_runs_where(counter, caplog):
+    with caplog.at_level(logging.INFO):
+        OnnxRuntimeEngine(counter, lengths={"N": 1}, threads=1)
+    (line,) = caplog.messages
+    assert line.startswith("counter.onnx on CPUExecutionProvider, 1 threads, ONNX Runtime ")
