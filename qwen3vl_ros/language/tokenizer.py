@@ -129,8 +129,8 @@ def load_tokenizer(directory: Path) -> Tokenizer:
         eos_token_ids = tuple(int(i) for i in (eos if isinstance(eos, list) else [eos]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"cannot read the tokenizer ({type(error).__name__}: {error}); expected tokenizer.json "
-            f"and a generation_config.json with eos_token_id in {directory}"
+            f"cannot read the tokenizer ({type(error).__name__}: {error}); expected "
+            f"tokenizer.json and a generation_config.json with eos_token_id in {directory}"
         ) from error
     return Tokenizer(backend=_backend_from_json(text, directory), eos_token_ids=eos_token_ids)
 

@@ -192,7 +192,7 @@ def merges_of_word(word: bytes, ranks: Mapping[bytes, int]) -> list[tuple[bytes,
 def _byte_level_tokenizer(
     tokens: Sequence[bytes], merges: Sequence[tuple[bytes, bytes]]
 ) -> Tokenizer:
-    """A tokenizer of Qwen2's pattern over `tokens` (ids in that order), added tokens after them."""
+    """A tokenizer of Qwen2's pattern: ids in the order of `tokens`, then the added tokens."""
     characters = _characters_of_bytes()
 
     def spelled(token: bytes) -> str:

@@ -22,12 +22,13 @@ door window wall floor shelf drawer cabinet handle knife fork spoon apple banana
 screwdriver drill cable box pallet crate barrel robot gripper arm camera tray marker button switch
 """
 RELATIONS = """
-left right top bottom front back behind above below under near nearest far farthest closest furthest
-next between beside inside outside middle center on in of to from at by with without and or the a an
-largest smallest biggest big small large tall tallest short shortest high highest low lowest second
-first third last only other same different leftmost rightmost topmost lowest all every any one two
-three four five six seven eight nine ten not no yes is are there it its that this which what where
-how many much color colour shape size object objects image picture find locate show point count pick
+left right top bottom front back behind above below under near nearest far farthest closest
+furthest next between beside inside outside middle center on in of to from at by with without and
+or the a an largest smallest biggest big small large tall tallest short shortest high highest low
+lowest second first third last only other same different leftmost rightmost topmost lowest all
+every any one two three four five six seven eight nine ten not no yes is are there it its that this
+which what where how many much color colour shape size object objects image picture find locate
+show point count pick
 """
 SENTENCES = (
     "the red box left of the blue ball",

@@ -180,9 +180,7 @@ def test_table_taps_and_weights_are_those_of_transformers_bit_for_bit(grids, sid
 
 
 def test_corners_of_the_picture_tap_corners_of_the_table():
-    indices, weights = vision_position_taps(
-        np.array([[1, 14, 20]]), table_side=24, merge_size=2
-    )
+    indices, weights = vision_position_taps(np.array([[1, 14, 20]]), table_side=24, merge_size=2)
     last = indices[:, -1][weights[:, -1] > 0]
     assert indices[0, 0] == 0
     assert weights[:, 0].tolist() == [1, 0, 0, 0]
