@@ -57,7 +57,9 @@ def test_every_interface_file_is_generated(folder):
     assert listed == there
 
 
-@pytest.mark.parametrize("requirement", requirements(), ids=str)
+@pytest.mark.parametrize(
+    "requirement", [found for found in requirements() if not found[0].startswith("lock")], ids=str
+)
 def test_a_requirement_has_an_upper_bound(requirement):
     """A release of tomorrow must not break the install of today."""
     _, line = requirement
