@@ -12,6 +12,7 @@ positions go on from the picture's end, exactly as if it were asked alone.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ class QuestionBatch:
         weights: (B, T) float32 of the labels.
         looks_at: (B, T, V) float32, image tokens that hold the object this token writes about;
             all zero where it writes about none.
+        reads: (B, T, T) bool, tokens of the question that name that object; False likewise.
     """
 
     input_ids: Tensor
@@ -85,6 +87,7 @@ class QuestionBatch:
     labels: Tensor
     weights: Tensor
     looks_at: Tensor
+    reads: Tensor
 
 
 def pictures_from_shard(
@@ -209,6 +212,7 @@ class QuestionPacker:
         rows = np.full((B, T), -1, np.int64)
         labels, weights = np.full((B, T), IGNORE, np.int64), np.zeros((B, T), np.float32)
         looks_at = np.zeros((B, T, visual), np.float32)
+        reads = np.zeros((B, T, T), bool)
         branch_of = np.full((B, T), -1, np.int64)  # 0 the picture, then 1, 2, ...; -1 padding
         positions = np.zeros((B, 3, T), np.int64)
         coverage = pictures.dense.coverage.numpy()
@@ -226,8 +230,10 @@ class QuestionPacker:
                 branch_of[b, at:end] = number
                 positions[b, :, at:end] = after_prefix + np.arange(len(branch.ids))
                 for offset in np.flatnonzero(branch.targets[1:] >= 0):
-                    seen = coverage[b, branch.targets[offset + 1]]
+                    solid = int(branch.targets[offset + 1])
+                    seen = coverage[b, solid]
                     looks_at[b, at + offset] = seen >= 0.4 * seen.max()
+                    reads[b, at + offset, at + branch.named[solid]] = True
                 at = end
         rotary = [text_rotary(positions[b], self.config.text) for b in range(B)]
         mine = (branch_of[:, :, None] == branch_of[:, None]) | (branch_of[:, None] == 0)
@@ -241,6 +247,7 @@ class QuestionPacker:
             labels=torch.from_numpy(labels),
             weights=torch.from_numpy(weights),
             looks_at=torch.from_numpy(looks_at),
+            reads=torch.from_numpy(reads),
         )
 
     def _branch(self, question: Question) -> _Branch:
@@ -263,17 +270,35 @@ class QuestionPacker:
             labels=np.array([IGNORE] * len(asked) + answered, np.int64),
             weights=weights,
             targets=targets,
+            named=self._named(question, asked),
         )
+
+    def _named(self, question: Question, asked: list[int]) -> dict[int, npt.NDArray[np.int64]]:
+        """Which tokens of the question name each object of its answer."""
+        text, spans = self.tokenizer.decode_with_spans(asked)
+        named = {}
+        for target, line in zip(question.targets, question.lines, strict=True):
+            name = json.loads(line)["label"]
+            first = text.index(name)
+            last = first + len(name)
+            named[target] = np.array(
+                [i for i, (a, b) in enumerate(spans) if a < last and b > first and a < b]
+            )
+        return named
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Branch:
-    """One question and answer, (n,) each; entry i says how token i itself is to be learned."""
+    """One question and answer, (n,) each; entry i says how token i itself is to be learned.
+
+    `named` holds, for every object answered, the tokens of the question that name it.
+    """
 
     ids: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float32]
     targets: npt.NDArray[np.int64]
+    named: dict[int, npt.NDArray[np.int64]]
 
 
 def answer_weights(text: str) -> npt.NDArray[np.float32]:

@@ -8,6 +8,7 @@ Axes: B pictures, T tokens, V image tokens, D hidden size.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import cast
 
 import torch
@@ -17,8 +18,16 @@ from torch import Tensor, nn
 from ..image.positions import vision_position_taps, vision_rotary
 from .dense_targets import DetectorHead
 from .lessons import Pictures, QuestionBatch
-from .reference_model import DecoderLayer, ReferenceModel, VisionTower, init_weights, rotated
+from .reference_model import (
+    DecoderLayer,
+    PatchMerger,
+    ReferenceModel,
+    VisionTower,
+    init_weights,
+    rotated,
+)
 
+READING_HEADS: dict[int, tuple[int, ...]] = {1: (0,)}  # layer: heads told which words to read
 LOOKING_HEADS: dict[int, tuple[int, ...]] = {2: (0, 1), 3: (0,)}  # layer: heads told where to look
 
 
@@ -49,6 +58,10 @@ def init_trainee(trainee: Trainee, *, seed: int) -> None:
     rows, columns = axis[:, None].expand(-1, side, -1), axis[None].expand(side, -1, -1)
     with torch.no_grad():
         table.copy_(0.5 * torch.cat([rows, columns], dim=-1).flatten(0, 1))
+        # Deepstack rows are added to the image rows three times over. At full strength they drown
+        # them; the detector heads normalise, so a whisper teaches the taps just as well.
+        for merger in trainee.model.visual.deepstack_merger_list:
+            cast(PatchMerger, merger).linear_fc2.weight.mul_(0.1)
 
 
 def encode(tower: VisionTower, pictures: Pictures) -> tuple[Tensor, Tensor]:
@@ -101,35 +114,51 @@ def answer_loss(
     loss = (each * weights).sum() / weights.sum()
     right = (logits.argmax(-1) == labels).float()
     leading = weights >= 1.0
-    looking, mass = looking_loss(model, batch, layers)
+    looking, mass = attention_loss(model, batch, layers)
     found = {
         "answer": loss.item(),
         "leading_digits": right[leading].mean().item(),
-        "looking": mass,
+        **mass,
     }
     return loss, looking, found
 
 
-def looking_loss(
+def attention_loss(
     model: ReferenceModel, batch: QuestionBatch, layers: list[Tensor]
-) -> tuple[Tensor, float]:
-    """Pulls a few heads' attention onto the object being written about."""
+) -> tuple[Tensor, dict[str, float]]:
+    """Pulls a few heads' attention onto the object being written about, and onto its name.
+
+    Returns:
+        the loss, and the share of attention that is where it should be.
+    """
     active = batch.looks_at.sum(-1) > 0  # (B, T)
     visual = batch.visual_rows[0] >= 0  # the picture is in the same columns for all
-    losses, mass = [], 0.0
-    for layer, heads in LOOKING_HEADS.items():
-        block = cast(DecoderLayer, model.language_model.layers[layer])
-        attention, x = block.self_attn, block.input_layernorm(layers[layer - 1])
-        B, T, _ = x.shape
-        cos, sin = batch.rope_cos[:, None], batch.rope_sin[:, None]
-        shape = (B, T, -1, attention.head_dim)
-        q = rotated(attention.q_norm(attention.q_proj(x).view(shape)).transpose(1, 2), cos, sin)
-        k = rotated(attention.k_norm(attention.k_proj(x).view(shape)).transpose(1, 2), cos, sin)
-        for head in heads:
-            scores = q[:, head] @ k[:, head // attention.queries_per_kv].transpose(1, 2)
-            scores = (scores * attention.head_dim**-0.5).masked_fill(~batch.mask[:, 0], -1e9)
-            share = scores.log_softmax(-1)[:, :, visual].exp()
-            on_object = (share * batch.looks_at).sum(-1)[active]
-            losses.append(-(on_object + 1e-4).log().mean())
-            mass += on_object.mean().item()
-    return torch.stack(losses).mean(), mass / len(losses)
+    losses: list[Tensor] = []
+    mass: dict[str, list[float]] = {"reading": [], "looking": []}
+    for name, heads_of_layer in (("reading", READING_HEADS), ("looking", LOOKING_HEADS)):
+        for layer, heads in heads_of_layer.items():
+            for share in _attention(model, batch, layers[layer - 1], layer, heads):
+                if name == "reading":
+                    right = (share * batch.reads).sum(-1)[active]
+                else:
+                    right = (share[:, :, visual] * batch.looks_at).sum(-1)[active]
+                losses.append(-(right + 1e-4).log().mean())
+                mass[name].append(right.mean().item())
+    return torch.stack(losses).mean(), {k: sum(v) / len(v) for k, v in mass.items()}
+
+
+def _attention(
+    model: ReferenceModel, batch: QuestionBatch, x: Tensor, layer: int, heads: tuple[int, ...]
+) -> Iterator[Tensor]:
+    """(B, T, T) attention of some heads of a layer whose input is `x`."""
+    block = cast(DecoderLayer, model.language_model.layers[layer])
+    attention, x = block.self_attn, block.input_layernorm(x)
+    B, T, _ = x.shape
+    cos, sin = batch.rope_cos[:, None], batch.rope_sin[:, None]
+    shape = (B, T, -1, attention.head_dim)
+    q = rotated(attention.q_norm(attention.q_proj(x).view(shape)).transpose(1, 2), cos, sin)
+    k = rotated(attention.k_norm(attention.k_proj(x).view(shape)).transpose(1, 2), cos, sin)
+    for head in heads:
+        scores = q[:, head] @ k[:, head // attention.queries_per_kv].transpose(1, 2)
+        scores = (scores * attention.head_dim**-0.5).masked_fill(~batch.mask[:, 0], -1e9)
+        yield scores.softmax(-1)

@@ -61,7 +61,7 @@ class Recipe:
     questions: int = 4
     tower_rate: float = 1.0e-3
     decoder_rate: float = 1.0e-3
-    joint_rate: float = 3.0e-4
+    joint_rate: float = 7.0e-4
     save_every: int = 200
     seed: int = 0
 
@@ -121,7 +121,7 @@ def train(
         image, taps = encode(model.visual, pictures)
         seen, found_dense = dense_loss(trainee, image, taps, pictures)
         answered, found = on_answers(pictures, rng, image, taps)
-        return answered + 0.15 * seen, {**found_dense, **found}
+        return answered + 0.4 * seen, {**found_dense, **found}
 
     stages = (
         Stage(
