@@ -73,24 +73,24 @@ def render(scene: Scene, view: CameraView, *, noise_seed: int = 0) -> Rendered:
     world = _ray_casting_scene(scene)
     rays = _camera_rays(view)
     hits = world.cast_rays(o3d.core.Tensor(rays))
-    distance = hits["t_hit"].numpy()
-    ids = hits["geometry_ids"].numpy().astype(np.int64)
-    ids[~np.isfinite(distance)] = -1
-    normals = hits["primitive_normals"].numpy()
-    hit = np.isfinite(distance)
-    points = rays[hit, :3] + distance[hit, None] * rays[hit, 3:]
-
-    radiance = np.empty((h * w, 3), np.float32)
-    radiance[:] = BACKGROUND
-    radiance[hit] = _albedo(scene, points, ids[hit]) * _light(scene, world, points, normals[hit])
-    image = _develop(radiance.reshape(h, w, 3) * np.float32(scene.exposure), noise_seed)
-
     # Ray directions have z = 1 in the camera frame, so the ray parameter is the depth itself.
-    depth = np.where(hit, distance, np.nan).astype(np.float32).reshape(h, w)
-    solid_ids = (np.where(ids > FLOOR, ids, FLOOR) - 1).astype(np.int32).reshape(h, w)
+    depth = hits["t_hit"].numpy()
+    beyond = ~np.isfinite(depth)
+    # Rays that hit nothing are carried along as floor at the camera: picking rows out of arrays
+    # costs more than the work on them.
+    ids = np.where(beyond, FLOOR, hits["geometry_ids"].numpy()).astype(np.int32)
+    depth[beyond] = 0.0
+    points = np.empty((h * w, 3), np.float32)
+    for axis in range(3):
+        points[:, axis] = rays[:, axis] + depth * rays[:, 3 + axis]
+    light = _light(scene, world, points, hits["primitive_normals"].numpy(), ~beyond)
+    radiance = _albedo(scene, points, ids) * light
+    radiance[beyond] = BACKGROUND
+    depth[beyond] = np.nan
+    solid_ids = (ids - 1).reshape(h, w)
     return Rendered(
-        image=image,
-        depth_m=depth,
+        image=_develop(radiance.reshape(h, w, 3) * np.float32(scene.exposure), noise_seed),
+        depth_m=depth.reshape(h, w),
         solid_ids=solid_ids,
         truth=tuple(
             _truth(solid, index, solid_ids, view) for index, solid in enumerate(scene.solids)
@@ -128,25 +128,27 @@ def _camera_rays(view: CameraView) -> npt.NDArray[np.float32]:
     columns = ((np.arange(w) - K[0, 2]) / K[0, 0]).astype(np.float32)[:, None] * right
     rows = ((np.arange(h) - K[1, 2]) / K[1, 1]).astype(np.float32)[:, None] * down + forward
     rays = np.empty((h, w, 6), np.float32)
-    rays[..., :3] = T[:3, 3]
-    rays[..., 3:] = rows[:, None] + columns[None]
+    for axis in range(3):
+        rays[..., axis] = T[axis, 3]
+        rays[..., 3 + axis] = rows[:, None, axis] + columns[:, axis]
     return rays.reshape(-1, 6)
 
 
 def _albedo(
-    scene: Scene, points: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]
+    scene: Scene, points: npt.NDArray[np.float32], ids: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.float32]:
-    palette = np.stack([np.zeros(3), *(solid.albedo for solid in scene.solids)])
-    albedo = palette.astype(np.float32)[ids]
-    floor = np.flatnonzero(ids == FLOOR)
     c, s = np.cos(scene.floor_yaw), np.sin(scene.floor_yaw)
-    xy = points[floor, :2] @ np.array([[c, -s], [s, c]], np.float32) / TILE_M
+    xy = points[:, :2] @ np.array([[c, -s], [s, c]], np.float32) / TILE_M
     tile = np.floor(xy).astype(np.int32)
     # A grain for every tile and every 1/10 of it, from an integer hash of where it is.
     grain = 0.06 * _hash(tile, scene.floor_seed)
     grain += 0.05 * _hash(np.floor(xy * 10).astype(np.int32), scene.floor_seed + 1)
     tiles = scene.floor_albedo.astype(np.float32)
-    albedo[floor] = tiles[(tile[:, 0] + tile[:, 1]) % 2] * (1 + grain[:, None])
+    albedo = tiles.take((tile[:, 0] + tile[:, 1]) % 2, axis=0) * (1 + grain[:, None])
+    solid = np.flatnonzero(ids > FLOOR)
+    if len(solid):
+        palette = np.stack([solid.albedo for solid in scene.solids]).astype(np.float32)
+        albedo[solid] = palette.take(ids[solid] - 1, axis=0)
     return albedo
 
 
@@ -164,16 +166,18 @@ def _light(
     world: o3d.t.geometry.RaycastingScene,
     points: npt.NDArray[np.float32],
     normals: npt.NDArray[np.float32],
+    hit: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.float32]:
     """(N, 1) float32: ambient light, and sunlight where no solid stands in its way."""
     sun = scene.light_direction.astype(np.float32)
-    facing = np.maximum(normals @ sun, 0)
-    lit = np.flatnonzero(facing > 0)
-    rays = np.empty((len(lit), 6), np.float32)
-    rays[:, :3] = points[lit] + 2e-3 * normals[lit]
+    # Without the rays that hit nothing: BLAS rounds by the shape of the product, and the bytes of
+    # a seed shall stay what they were.
+    facing = np.zeros(len(points), np.float32)
+    facing[hit] = np.maximum(normals[hit] @ sun, 0)
+    rays = np.empty((len(points), 6), np.float32)
+    rays[:, :3] = points + 2e-3 * normals
     rays[:, 3:] = sun
-    shadow = world.test_occlusions(o3d.core.Tensor(rays)).numpy()
-    facing[lit[shadow]] = 0.0
+    facing[world.test_occlusions(o3d.core.Tensor(rays)).numpy()] = 0.0
     # Sky light: what faces up is brighter than what faces sideways, even in shadow.
     ambient = np.float32(scene.ambient)
     sky = ambient * (np.float32(0.75) + np.float32(0.25) * normals[:, 2])
@@ -191,19 +195,21 @@ def _truth(
     solid: Solid, index: int, solid_ids: npt.NDArray[np.int32], view: CameraView
 ) -> SolidTruth:
     box = box_in_camera(solid, view)
-    rows, columns = np.nonzero(solid_ids == index)
-    if len(rows) == 0:
+    visible = solid_ids == index
+    visible_px = int(np.count_nonzero(visible))
+    if visible_px == 0:
         return SolidTruth(
             solid=solid, box=box, xyxy_px=np.full(4, np.nan), visible_px=0, visibility=0.0
         )
-    xyxy = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], float)
+    columns, rows = np.flatnonzero(visible.any(axis=0)), np.flatnonzero(visible.any(axis=1))
+    xyxy = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
     silhouette = _silhouette_px(solid, view)
     return SolidTruth(
         solid=solid,
         box=box,
         xyxy_px=xyxy,
-        visible_px=len(rows),
-        visibility=min(1.0, len(rows) / max(silhouette, 1.0)),
+        visible_px=visible_px,
+        visibility=min(1.0, visible_px / max(silhouette, 1.0)),
     )
 
 
