@@ -64,7 +64,7 @@ def result_from_grounding(
                 transforms, grounding, target_frame=target_frame, timeout_s=timeout_s
             )
         except TransformError as exc:
-            fault = str(exc)
+            fault = f"no transform from '{frame_id}' to '{target_frame}': {exc}"
             detections_3d = detections_3d if fall_back_to_camera else None
         else:
             frame_id = target_frame
@@ -87,10 +87,7 @@ def _transform(
 ) -> Array:
     if not grounding.stamp_ns:
         # tf2 reads stamp 0 as "the latest", which would place the boxes where the camera is now.
-        raise TransformError(
-            f"no transform from '{grounding.frame_id}' to '{target_frame}': the image has no "
-            "stamp; stamp it with the time it was taken"
-        )
+        raise TransformError("the image has no stamp; stamp it with the time it was taken")
     return lookup_with_deadline(
         transforms,
         target=target_frame,

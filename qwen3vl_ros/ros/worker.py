@@ -237,9 +237,9 @@ class GroundingWorker:
         line = printable(message, max_characters=MAX_LOG_CHARACTERS)
         if self._diagnostics.fault(place, line, level=level):
             if level == ERROR:
-                self._logger.error(f"{place}: {line}")
+                self._logger.error(line)
             else:
-                self._logger.warning(f"{place}: {line}")
+                self._logger.warning(line)
         return line
 
     def _age_s(self, moment: Moment) -> float | None:

@@ -4,32 +4,17 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.ros.domain import ClaimedDomain
 from tests.ros.graph import World
 
-_claimed: list[socket.socket] = []
-
-
-def _claim_domain() -> int:
-    """A ROS domain that no other test process of this machine uses: who binds the port has it."""
-    for domain in range(1, 100):
-        claim = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            claim.bind(("127.0.0.1", 22119 + domain))
-        except OSError:
-            claim.close()
-            continue
-        _claimed.append(claim)
-        return domain
-    raise RuntimeError("no free ROS domain; do 99 test processes run here?")
-
-
-os.environ["ROS_DOMAIN_ID"] = str(_claim_domain())
+# For whatever starts no `World`; a world has a domain of its own.
+_domain = ClaimedDomain()
+os.environ["ROS_DOMAIN_ID"] = str(_domain.domain_id)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 

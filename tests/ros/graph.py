@@ -35,6 +35,7 @@ from qwen3vl_ros.ros.node import GroundingNode
 from qwen3vl_ros.scene.camera import Frame
 from qwen3vl_ros.scene.detections import BoxSource, Detection2D, Detection3D, Grounding, Query
 from qwen3vl_ros.scene.geometry import OrientedBox
+from tests.ros.domain import ClaimedDomain
 
 # Generous: a condition that holds is seen at once, one that never holds costs this once.
 PATIENCE_S = 30.0
@@ -105,7 +106,8 @@ class World:
     """One ROS graph: a probe, and the nodes a test starts in it."""
 
     def __init__(self) -> None:
-        rclpy.init()
+        self.domain = ClaimedDomain()
+        rclpy.init(domain_id=self.domain.domain_id)
         self.executor = SingleThreadedExecutor()
         self.nodes: list[GroundingNode] = []
         self.probe = Node("probe")
@@ -117,6 +119,7 @@ class World:
         self.camera_info_out: Any = None
         self.tf_static_out = self.probe.create_publisher(TFMessage, "/tf_static", latched)
         self._stamp_ns = 0
+        self.last_stamp_ns = 0
 
     def start(
         self, perception: Any = None, *, load: Any = None, listen: bool = True, **parameters: Any
@@ -186,6 +189,7 @@ class World:
     ) -> int:
         """Publishes a moment of the camera; returns its stamp."""
         stamp_ns = self.next_stamp_ns() if stamp_ns is None else stamp_ns
+        self.last_stamp_ns = stamp_ns
         if self.depth_out is not None:
             info = camera_info or camera_info_message()
             info.header = header(stamp_ns)
@@ -244,14 +248,15 @@ class World:
         arrays = self.got["~/markers"]
         return [a for a in arrays if nanoseconds(a.markers[0].header.stamp) == stamp_ns]
 
-    def diagnostic(self, name: str, level: bytes) -> DiagnosticStatus:
-        """Waits until a status of /diagnostics has a level."""
+    def diagnostic(self, name: str, level: bytes, words: str = "") -> DiagnosticStatus:
+        """Waits until a status of /diagnostics has a level, and says these words."""
 
         def status() -> DiagnosticStatus | None:
             for message in reversed(self.got["/diagnostics"]):
                 for status in message.status:
                     if status.name == f"qwen3vl: {name}":
-                        return status if status.level == level else None
+                        is_it = status.level == level and words in status.message
+                        return status if is_it else None
             return None
 
         return self.until(status)
@@ -273,6 +278,7 @@ class World:
         for node in [*self.nodes, self.probe]:
             node.destroy_node()
         rclpy.try_shutdown()
+        self.domain.release()
 
 
 def nanoseconds(stamp: Time) -> int:

@@ -251,7 +251,7 @@ def test_an_answer_belongs_to_the_question_it_was_asked(world):
 def test_without_a_question_the_node_waits_and_says_so(world):
     perception = ScriptedPerception()
     node = world.start(perception, categories=None)
-    assert "no question is in force" in world.diagnostic("question", b"\x01").message
+    world.diagnostic("question", b"\x01", "no question is in force")
     world.send()
     world.until(lambda: node._pairing.counts.images == 1)
     node.set_parameters([Parameter("categories", value=["mug"])])

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One question to the newest picture: answers, refusals, turns and cancelling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from action_msgs.msg import GoalStatus
+from rclpy.action import ActionClient
+
+from qwen3vl_ros.action import Ground
+from qwen3vl_ros.msg import Query as QueryMessage
+from tests.ros.graph import CAMERA, ScriptedPerception, image_message, one_mug
+
+
+class Asker:
+    """An action client whose futures are waited for by spinning the world."""
+
+    def __init__(self, world) -> None:
+        self.world = world
+        self.client = ActionClient(world.probe, Ground, "/qwen3vl/ground")
+        self.stages: list[str] = []
+        world.until(self.client.server_is_ready)
+
+    def ask(self, query: QueryMessage, frame_id: str = "") -> Any:
+        """A goal handle, accepted or not."""
+        future = self.client.send_goal_async(
+            Ground.Goal(query=query, frame_id=frame_id),
+            feedback_callback=lambda message: self.stages.append(message.feedback.stage),
+        )
+        self.world.until(future.done)
+        return future.result()
+
+    def result(self, handle: Any) -> tuple[int, Ground.Result]:
+        """Status and result of an accepted goal."""
+        future = handle.get_result_async()
+        self.world.until(future.done)
+        return future.result().status, future.result().result
+
+
+@pytest.fixture
+def asker(world) -> Iterator[Callable[[], Asker]]:
+    """Makes an asker, once the node it asks is there."""
+    askers: list[Asker] = []
+
+    def make() -> Asker:
+        askers.append(Asker(world))
+        return askers[-1]
+
+    yield make
+    for one in askers:
+        one.client.destroy()
+
+
+A_MUG = QueryMessage(task="refer", text="the mug", id="goal")
+
+
+def test_a_goal_is_answered_from_the_next_picture_and_the_question_stays(world, asker):
+    perception = ScriptedPerception(one_mug)
+    node = world.start(perception)
+    world.with_depth()
+    asking = asker()
+    handle = asking.ask(A_MUG)
+    assert handle.accepted
+    stamp_ns = world.send()
+    status, result = asking.result(handle)
+    assert status == GoalStatus.STATUS_SUCCEEDED
+    assert result.complete
+    assert result.detections_2d.header.frame_id == CAMERA
+    assert len(result.detections_2d.detections) == len(result.detections_3d.detections) == 1
+    assert world.status_of(stamp_ns).query_id == "goal"
+    assert world.at("~/detections_2d", stamp_ns) == [], "topics hold the standing question's"
+    assert asking.stages == ["waiting for image", "vision", "transform"]
+    assert world.spin_through_a_picture().query_id == "query-1"
+    assert node.get_parameter("text").value == ""
+
+
+def test_goals_and_the_standing_question_take_turns(world, asker):
+    world.start(ScriptedPerception(one_mug))
+    asking = asker()
+    handles = [asking.ask(A_MUG) for _ in range(2)]
+    ids = [world.spin_through_a_picture().query_id for _ in range(3)]
+    assert ids == ["goal", "query-1", "goal"]
+    assert [asking.result(handle)[0] for handle in handles] == [GoalStatus.STATUS_SUCCEEDED] * 2
+
+
+def test_an_empty_question_is_aborted_with_the_reason(world, asker):
+    world.start(ScriptedPerception(one_mug))
+    asking = asker()
+    status, result = asking.result(asking.ask(QueryMessage(task="refer")))
+    assert status == GoalStatus.STATUS_ABORTED
+    assert "has no text" in result.message
+    assert world.spin_through_a_picture().query_id == "query-1"
+
+
+def test_a_frame_that_cannot_be_reached_aborts_instead_of_answering_in_another(world, asker):
+    world.start(ScriptedPerception(one_mug), tf_timeout_s=0.0)
+    world.with_depth()
+    asking = asker()
+    handle = asking.ask(A_MUG, frame_id="base_link")
+    world.send()
+    status, result = asking.result(handle)
+    assert status == GoalStatus.STATUS_ABORTED
+    assert "base_link" in result.message
+    assert list(result.detections_3d.detections) == []
+
+
+def test_a_picture_that_cannot_be_read_aborts_with_the_reason(world, asker):
+    world.start(ScriptedPerception(one_mug))
+    asking = asker()
+    handle = asking.ask(A_MUG)
+    world.send(image_message(encoding="foo8"))
+    status, result = asking.result(handle)
+    assert status == GoalStatus.STATUS_ABORTED
+    assert "foo8" in result.message
+
+
+def test_a_waiting_goal_is_cancelled_at_once(world, asker):
+    perception = ScriptedPerception(one_mug)
+    world.start(perception)
+    asking = asker()
+    handle = asking.ask(A_MUG)
+    future = handle.cancel_goal_async()
+    world.until(future.done)
+    status, _ = asking.result(handle)
+    assert status == GoalStatus.STATUS_CANCELED
+    world.spin_through_a_picture()
+    assert [query.query_id for _, query in perception.seen] == ["query-1"]
+
+
+def test_a_goal_that_the_model_is_busy_with_is_cancelled_when_it_is_done(world, asker):
+    perception = ScriptedPerception(one_mug)
+    world.start(perception)
+    perception.may_answer.clear()
+    asking = asker()
+    handle = asking.ask(A_MUG)
+    world.send()
+    world.until(lambda: perception.seen)
+    future = handle.cancel_goal_async()
+    world.until(future.done)
+    perception.may_answer.set()
+    status, _ = asking.result(handle)
+    assert status == GoalStatus.STATUS_CANCELED
+
+
+def test_the_queue_of_goals_is_short_and_an_inactive_node_takes_none(world, asker):
+    perception = ScriptedPerception(one_mug)
+    node = world.start(perception)
+    asking = asker()
+    handles = [asking.ask(A_MUG) for _ in range(5)]
+    assert [handle.accepted for handle in handles] == [True] * 4 + [False]
+    node.trigger_deactivate()
+    assert {asking.result(handle)[0] for handle in handles[:4]} == {GoalStatus.STATUS_ABORTED}
+    assert not asking.ask(A_MUG).accepted
