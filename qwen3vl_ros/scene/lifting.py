@@ -40,6 +40,9 @@ MIN_SUPPORT_FACING = 0.94
 CLUSTER_REACH = 2.5
 MIN_DEPTH_STEP_M = 0.010
 GRAZING_STEPS = 4.0
+# A cluster is the whole object if its bounds overlap the 2D box by this IoU, and then counts
+# outside of the box too: the box may be imprecise.
+MIN_OVERLAP = 0.55
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -211,14 +214,16 @@ def _object_points(patch: DepthPatch, support: Plane | None) -> tuple[Mask, bool
             best = np.zeros(len(patch.points), bool)
             best[members] = True
             best_overlap = overlap
+    if best_overlap < MIN_OVERLAP:
+        # Grown together with something else: trust the 2D box.
+        outside = best & ~patch.inside(grown=1.05)
+        goes_on_below = bool(
+            (patch.uv_px[outside, 1] > patch.xyxy_px[3]).sum() > 0.3 * outside.sum()
+        )
+        return best & ~outside, goes_on_below
     if support is not None:
         best |= _grazed_top(patch, support, best) & is_candidate
-    outside = best & ~patch.inside(grown=1.3)
-    if outside.sum() <= 0.1 * best.sum():
-        return best, False
-    # Grown together with something else: trust the 2D box.
-    goes_on_below = bool((patch.uv_px[outside, 1] > patch.xyxy_px[3]).mean() > 0.3)
-    return best & patch.inside(grown=1.05), goes_on_below
+    return best, False
 
 
 def _clusters(patch: DepthPatch, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -274,11 +279,16 @@ def _grazed_top(patch: DepthPatch, support: Plane, is_object: Mask) -> Mask:
     if not is_object.any():
         return is_object
     heights = support.heights(patch.points)
+    near, far = np.percentile(patch.points[is_object, 2], [2, 98])
+    width = np.ptp(np.percentile(patch.points[is_object, 0], [2, 98]))
     top = float(np.percentile(heights[is_object], 98))
-    distance = float(np.median(patch.points[is_object, 2]))
-    if not 0 < support.offset - top < 0.25 * distance:
+    if not 0 < support.offset - top < 0.25 * far:
         return np.zeros(len(heights), bool)
-    return patch.inside() & (np.abs(heights - top) < _thickness(patch.points))
+    # Nearer, or beyond its width, it is rather the top of something else.
+    depth = patch.points[:, 2]
+    belongs = (depth > near - 0.02) & (depth < near + 1.3 * width)
+    is_level: Mask = np.abs(heights - top) < _thickness(patch.points)
+    return patch.inside() & belongs & is_level
 
 
 def _free_box_of(points: Array) -> OrientedBox:
@@ -291,7 +301,7 @@ def _free_box_of(points: Array) -> OrientedBox:
 
 def _open3d() -> ModuleType:
     try:
-        import open3d  # noqa: PLC0415  (heavy and optional: loaded when first needed)
+        import open3d  # heavy and optional: loaded when first needed
     except ImportError as error:
         raise MissingDependency(
             "open3d", needed_for="lifting 2D boxes to 3D by depth", install="pip install open3d"
