@@ -37,7 +37,16 @@ GROUND = {"model_config", "errors"}
 # Generated from msg/, srv/ and action/ into the package; above everything, as ROS is.
 INTERFACES = {"msg", "srv", "action"}
 
-ROS_PACKAGES = {"rclpy", "tf2_ros", "cv_bridge", "message_filters", "rosbag2_py"}
+ROS_PACKAGES = {
+    "rclpy",
+    "ament_index_python",
+    "builtin_interfaces",
+    "cv_bridge",
+    "message_filters",
+    "rcl_interfaces",
+    "rosbag2_py",
+    "tf2_ros",
+}
 HOMES = {
     "torch": ("offline/",),
     "transformers": ("offline/",),
