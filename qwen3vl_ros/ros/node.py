@@ -245,13 +245,15 @@ def _warm_up(perception: Grounder) -> None:
         )
 
 
-def run(args: list[str] | None = None) -> int:
+def run(
+    args: list[str] | None = None, *, load: Callable[[Path, int], Grounder] = load_perception
+) -> int:
     """Runs the node until it is told to stop; 0 when told, 1 when it cannot go on."""
     rclpy.init(args=args)
     node: GroundingNode | None = None
     executor = SingleThreadedExecutor()
     try:
-        node = GroundingNode()
+        node = GroundingNode(load=load)
         executor.add_node(node)
         node.start()
         # Not rclpy.spin(): on an idle node it can miss the signal and hang.

@@ -148,14 +148,15 @@ class World:
         self.until(lambda: self.image_out.get_subscription_count() > 0)
         return node
 
-    def listen(self, endpoint: topics.Endpoint) -> None:
+    def listen(self, endpoint: topics.Endpoint, *, wait_for_publisher: bool = True) -> None:
         """Collects what comes on a topic in `got`, by its name."""
         name = endpoint.name.replace("~", "/qwen3vl")
         inbox = self.got[endpoint.name]
         subscription = self.probe.create_subscription(
             endpoint.type, name, inbox.append, endpoint.qos
         )
-        self.until(lambda: self.probe.count_publishers(name) > 0)
+        if not wait_for_publisher:
+            return
         publisher = next(
             p
             for node in self.nodes
@@ -221,6 +222,13 @@ class World:
             if time.monotonic() > deadline:
                 arrived = {name: len(messages) for name, messages in self.got.items()}
                 raise AssertionError(f"not within {timeout_s:g} s; arrived: {arrived}")
+            self.executor.spin_once(timeout_sec=0.05)
+        return value
+
+    def until_soon(self, condition: Callable[[], Any], *, within_s: float = 1.0) -> Any:
+        """Spins until `condition` holds or a short time has passed; its value then."""
+        deadline = time.monotonic() + within_s
+        while not (value := condition()) and time.monotonic() < deadline:
             self.executor.spin_once(timeout_sec=0.05)
         return value
 

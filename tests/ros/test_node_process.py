@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node as a process among processes: heard by strangers, and gone when told to go."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from qwen3vl_ros.msg import InferenceStatus
+from qwen3vl_ros.msg import Query as QueryMessage
+from qwen3vl_ros.ros import topics
+from qwen3vl_ros.srv import SetQuery
+from tests.ros.graph import CAMERA, ScriptedPerception, nanoseconds, one_mug
+
+# A stopping node gives the picture in hand two seconds; the rest is middleware.
+STOPS_WITHIN_S = 3.0
+
+# Knows vision_msgs and nothing of this package.
+OUTSIDER = """
+import json, sys
+import rclpy
+from vision_msgs.msg import Detection2DArray, Detection3DArray
+rclpy.init()
+node = rclpy.create_node("outsider")
+got = {}
+def hear(kind, name):
+    node.create_subscription(kind, name, lambda message: got.setdefault(name, message), 10)
+hear(Detection2DArray, "/qwen3vl/detections_2d")
+hear(Detection3DArray, "/qwen3vl/detections_3d")
+while len(got) < 2:
+    rclpy.spin_once(node, timeout_sec=0.2)
+assert not any(name.startswith("qwen3vl_ros") for name in sys.modules)
+flat, solid = got["/qwen3vl/detections_2d"], got["/qwen3vl/detections_3d"]
+print(json.dumps({
+    "frame_id": solid.header.frame_id,
+    "stamp": [solid.header.stamp.sec, solid.header.stamp.nanosec],
+    "labels": [d.results[0].hypothesis.class_id for d in flat.detections],
+    "x": solid.detections[0].bbox.center.position.x,
+    "size_z": solid.detections[0].bbox.size.z,
+}), flush=True)
+"""
+
+# The node with a model that never comes back.
+STUCK = """
+import sys, time
+from qwen3vl_ros.ros.node import run
+from tests.ros.graph import ScriptedPerception, grounding_of
+def think(frame, query):
+    if query.text != "the quick one":
+        time.sleep(600)
+    return grounding_of(frame, query)
+sys.exit(run(load=lambda engine_dir, threads: ScriptedPerception(think)))
+"""
+
+
+class Process:
+    """A Python process in a world's domain, its output collected."""
+
+    def __init__(self, world, *arguments: str) -> None:
+        self.popen = subprocess.Popen(
+            [sys.executable, *arguments],
+            env={**os.environ, "ROS_DOMAIN_ID": str(world.domain.domain_id)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self._readers = [
+            threading.Thread(target=lines.extend, args=(pipe,))
+            for lines, pipe in ((self.out, self.popen.stdout), (self.err, self.popen.stderr))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def stop(self, signal_number: int) -> float:
+        """Seconds it took to end after a signal."""
+        began = time.monotonic()
+        self.popen.send_signal(signal_number)
+        self.popen.wait(timeout=30)
+        return time.monotonic() - began
+
+    def close(self) -> None:
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.wait(timeout=30)
+        for reader in self._readers:
+            reader.join()
+        for pipe in (self.popen.stdout, self.popen.stderr):
+            pipe.close()
+
+
+@pytest.fixture(scope="module")
+def slowness_s() -> float:
+    """What this machine takes for a bare rclpy process: half a second, or many beside a training.
+
+    A limit in seconds means an idle machine; this much is added for the one at hand.
+    """
+    began = time.monotonic()
+    bare = "import rclpy; rclpy.init(); rclpy.create_node('bare').destroy_node(); rclpy.shutdown()"
+    subprocess.run([sys.executable, "-c", bare], check=True, timeout=120)
+    return time.monotonic() - began
+
+
+@pytest.fixture
+def spawn(world) -> Iterator:
+    processes: list[Process] = []
+
+    def start(*arguments: str) -> Process:
+        processes.append(Process(world, *arguments))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.close()
+
+
+def test_a_stranger_who_knows_only_vision_msgs_reads_the_detections(world, spawn):
+    world.start(ScriptedPerception(one_mug))
+    world.with_depth()
+    outsider = spawn("-c", OUTSIDER)
+    sent = []
+
+    def heard() -> bool:
+        sent.append(world.send())
+        world.status_of(sent[-1])
+        return outsider.popen.poll() is not None
+
+    world.until(heard, timeout_s=120.0)
+    outsider.close()
+    assert outsider.popen.returncode == 0, "".join(outsider.err)
+    said = json.loads("".join(outsider.out))
+    assert said.pop("stamp") in [[ns // 10**9, ns % 10**9] for ns in sent]
+    assert said == {"frame_id": CAMERA, "labels": ["mug"], "x": 0.1, "size_z": 0.3}
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
+def test_an_idle_node_goes_when_told_to(world, spawn, tmp_path, slowness_s, signal_number):
+    """Without an engine, too, it lives, serves, and ends with 0."""
+    node = spawn(
+        "-m", "qwen3vl_ros.ros.node", "--ros-args", "-p", f"engine_dir:={tmp_path / 'none'}"
+    )
+    world.listen(topics.DIAGNOSTICS, wait_for_publisher=False)
+    world.until(lambda: world.got["/diagnostics"], timeout_s=120.0)
+    took_s = node.stop(signal_number)
+    node.close()
+    errors = "".join(node.err)
+    assert node.popen.returncode == 0, errors
+    assert took_s < STOPS_WITHIN_S + slowness_s
+    assert errors.count("[ERROR]") == 1
+    assert "cannot configure" in errors
+    assert "Traceback" not in errors
+    assert "terminate called" not in errors
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
+def test_a_node_in_another_process_is_asked_answers_and_goes_even_when_its_model_hangs(
+    world, spawn, slowness_s, signal_number
+):
+    node = spawn("-c", STUCK)
+    world.listen(topics.STATUS, wait_for_publisher=False)
+    question = SetQuery.Request(query=QueryMessage(task="refer", text="the quick one", id="quick"))
+    world.until(lambda: world.image_out.get_subscription_count() > 0, timeout_s=120.0)
+    # It serves before it is active, and says so.
+    world.until(lambda: world.call(SetQuery, "/qwen3vl/set_query", question).success)
+
+    def answered() -> InferenceStatus | None:
+        world.send()
+        return world.until_soon(lambda: world.got["~/status"])
+
+    (status, *_) = world.until(answered)
+    assert status.query_id == "quick"
+    assert nanoseconds(status.header.stamp) <= world.last_stamp_ns
+    question.query.text = "the slow one"
+    assert world.call(SetQuery, "/qwen3vl/set_query", question).success
+    before = len(world.got["~/status"])
+    world.send()
+    world.send()
+    world.until_soon(lambda: len(world.got["~/status"]) > before + 2)
+    took_s = node.stop(signal_number)
+    node.close()
+    errors = "".join(node.err)
+    assert node.popen.returncode == 0, errors
+    assert took_s < STOPS_WITHIN_S + slowness_s
+    assert "Traceback" not in errors
+    assert "terminate called" not in errors
+
+
+def test_a_broken_parameter_ends_the_process_with_one_error(world, spawn):
+    node = spawn("-m", "qwen3vl_ros.ros.node", "--ros-args", "-p", "task:=find")
+    assert node.popen.wait(timeout=120) == 1
+    node.close()
+    (line,) = [line for line in node.err if line.strip()]
+    assert "[FATAL]" in line
+    assert "expected one of detect, refer, point, detect_3d" in line
