@@ -162,13 +162,14 @@ class Decoder:
         position_ids, rope_delta = text_positions(input_ids, seen.grid_thw, self._config)
         is_visual = np.isin(input_ids, (self._config.image_token_id, self._config.video_token_id))
         self._cache.length, self._cache.rope_delta = 0, rope_delta
-        return self._pass(
+        logits: npt.NDArray[np.float32] = self._pass(
             input_ids,
             position_ids,
             visual_rows=np.where(is_visual, np.cumsum(is_visual) - 1, -1),
             visual=seen,
             output_rows=np.array([len(input_ids) - 1], np.int64),
         )[0]
+        return logits
 
     def decode(self, token_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Tokens, (T,) int64, after those in the cache; (T, vocab_size) logits after each.

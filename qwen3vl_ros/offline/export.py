@@ -208,14 +208,23 @@ def _attach_weights(model: ir.Model, weights: _Weights, *, four_bits: bool) -> N
 def _linears(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Value]]:
     """Every MatMul by the transpose of an initializer, and that initializer."""
     for node in graph:
-        if node.op_type == "MatMul" and (transpose := node.inputs[1].producer()) is not None:
+        if node.op_type != "MatMul" or node.inputs[1] is None:
+            continue
+        transpose = node.inputs[1].producer()
+        if transpose is not None and transpose.op_type == "Transpose":
             weight = transpose.inputs[0]
-            if transpose.op_type == "Transpose" and weight.is_initializer():
+            if weight is not None and weight.is_initializer():
                 yield node, weight
 
 
+def _matrix_shape(weight: ir.Value) -> tuple[int, int]:
+    assert weight.shape is not None
+    out_features, in_features = weight.shape.numpy()
+    return out_features, in_features
+
+
 def _int4_attributes(weight: ir.Value) -> dict[str, int]:
-    out_features, in_features = weight.shape
+    out_features, in_features = _matrix_shape(weight)
     return {
         "N": out_features,
         "K": in_features,
@@ -228,7 +237,7 @@ def _int4_attributes(weight: ir.Value) -> dict[str, int]:
 def _int4_initializers(
     graph: ir.Graph, weight: ir.Value, weights: _Weights
 ) -> tuple[ir.Value, ir.Value]:
-    name, (out_features, in_features) = str(weight.name), weight.shape
+    name, (out_features, in_features) = str(weight.name), _matrix_shape(weight)
     blocks = -(-in_features // BLOCK_SIZE)
     packed = ir.val(f"{name}.int4", ir.DataType.UINT8, (out_features, blocks, BLOCK_SIZE // 2))
     scales = ir.val(f"{name}.scales", ir.DataType.FLOAT, (out_features, blocks))
@@ -240,6 +249,8 @@ def _int4_initializers(
 
 
 def _lazy(value: ir.Value, read: Callable[[], npt.NDArray[np.generic]]) -> ir.LazyTensor:
+    assert value.dtype is not None
+    assert value.shape is not None
     return ir.LazyTensor(
         lambda: ir.tensor(read(), name=value.name),
         dtype=value.dtype,

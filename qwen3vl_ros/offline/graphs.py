@@ -5,9 +5,8 @@ Knows the graph contracts and the `onnxruntime` flavour's operators; knows no fi
 fake tensors, so an 8B graph costs no more memory than a tiny one; initializers carry the tensor
 names of the checkpoint and no data, which `export.py` streams in.
 
-The reference's modules are traced as they are, but for three that stand in a graph's way and are
-exchanged for ones that share their weights: attention in the decoder (its cache is a buffer of
-fixed size, written in place), attention in the tower, and RMSNorm (one operator instead of six).
+What is traced is the reference's own forward pass, with the few modules of `graph_modules.py` in
+place of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
-import torch.nn.functional as F
 from onnx_ir.passes import common as passes
 from onnxscript.optimizer import fold_constants_ir
 from torch import Tensor, nn
@@ -30,13 +28,8 @@ from torch.export import Dim
 from ..model_config import ModelConfig, TextConfig, VisionConfig
 from ..runtime.engine import is_resident
 from .checkpoint import EMBEDDING, HEAD
-from .reference_model import (
-    RMSNorm,
-    TextAttention,
-    TextDecoder,
-    VisionAttention,
-    VisionTower,
-)
+from .graph_modules import CachedDecoder, exchanged
+from .reference_model import TextDecoder, VisionTower
 
 OPSET = 23  # the first with RMSNormalization and RotaryEmbedding
 DEEPSTACK_LAYERS = 3
@@ -49,9 +42,7 @@ def vision_graph(config: VisionConfig) -> ir.Model:
     patches, dim, rotary = EXAMPLE * merge, config.patch_dim, config.head_dim // 2
     B, N = Dim("B", min=1), merge * Dim("image_tokens", min=1)
     with FakeTensorMode():
-        tower = VisionTower(config)
-        for block in tower.blocks:
-            block.attn = _TowerAttention(block.attn)
+        tower = exchanged(VisionTower(config))
         inputs = {
             "pixel_values": (torch.empty(EXAMPLE, patches, dim), {0: B, 1: N}),
             "position_indices": (torch.empty(4, patches, dtype=torch.int64), {1: N}),
@@ -79,7 +70,7 @@ def decoder_graph(config: TextConfig) -> ir.Model:
     n, D, rotary = EXAMPLE, config.hidden_size, config.head_dim // 2
     B, T, V, R, S = (Dim(name, min=1) for name in ("B", "T", "V", "R", "cache_length"))
     with FakeTensorMode():
-        graph = _CachedDecoder(TextDecoder(config))
+        graph = CachedDecoder(exchanged(TextDecoder(config)))
         buffer = torch.empty(n, config.num_key_value_heads, n, config.head_dim)
         inputs = {
             "token_embeds": (torch.empty(n, n, D), {0: B, 1: T}),
@@ -126,136 +117,6 @@ def head_graph(config: ModelConfig) -> ir.Model:
     return ir.Model(graph, ir_version=10)
 
 
-class _Norm(nn.Module):
-    """`RMSNorm` as one operator."""
-
-    def __init__(self, norm: RMSNorm) -> None:
-        super().__init__()
-        self.weight, self.eps = norm.weight, norm.eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
-
-
-class _TowerAttention(nn.Module):
-    """`VisionAttention` as one operator that never holds an N x N matrix."""
-
-    def __init__(self, attention: VisionAttention) -> None:
-        super().__init__()
-        self.qkv, self.proj = attention.qkv, attention.proj
-        self.num_heads = attention.num_heads
-
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        B, N, h = x.shape
-        q, k, v = self.qkv(x).split(h, dim=-1)
-        cos, sin = cos.expand(B, -1, -1), sin.expand(B, -1, -1)
-        q = torch.onnx.ops.rotary_embedding(q, cos, sin, num_heads=self.num_heads)
-        k = torch.onnx.ops.rotary_embedding(k, cos, sin, num_heads=self.num_heads)
-        x = torch.onnx.ops.symbolic(
-            "com.microsoft::MultiHeadAttention",
-            (q, k, v),
-            {"num_heads": self.num_heads},
-            dtype=q.dtype,
-            shape=(B, N, h),
-            version=1,
-        )
-        out: Tensor = self.proj(x)
-        return out
-
-
-class _BoundCache:
-    """Stands in for `KVCache`: buffers of fixed size, each bound as past and present at once."""
-
-    def __init__(self, past: Sequence[Tensor], cached_tokens: Tensor, new_tokens: int) -> None:
-        self.past, self.present = past, list[Tensor]()
-        # GroupQueryAttention wants the index of each sequence's last token, and the longest.
-        self.last_index = (cached_tokens + (new_tokens - 1)).to(torch.int32)
-        self.total_length = (cached_tokens.max() + new_tokens).to(torch.int32)
-        self.length = 0  # the decoder moves it, and asks for a mask where it is not 0
-
-    def attend(
-        self, layer: int, q: Tensor, k: Tensor, v: Tensor, heads: tuple[int, int]
-    ) -> Tensor:
-        past_key, past_value = self.past[2 * layer : 2 * layer + 2]
-        out, key, value = torch.onnx.ops.symbolic_multi_out(
-            "com.microsoft::GroupQueryAttention",
-            (q, k, v, past_key, past_value, self.last_index, self.total_length),
-            # Rotation is done before: the operator's own counts positions along one axis.
-            {"num_heads": heads[0], "kv_num_heads": heads[1], "do_rotary": 0},
-            dtypes=(q.dtype, q.dtype, q.dtype),
-            shapes=(q.shape, past_key.shape, past_value.shape),
-            version=1,
-        )
-        self.present += [key, value]
-        return out
-
-
-class _CachedAttention(nn.Module):
-    """`TextAttention` over a `_BoundCache`."""
-
-    def __init__(self, attention: TextAttention, config: TextConfig) -> None:
-        super().__init__()
-        self.q_proj, self.k_proj = attention.q_proj, attention.k_proj
-        self.v_proj, self.o_proj = attention.v_proj, attention.o_proj
-        self.q_norm, self.k_norm = _Norm(attention.q_norm), _Norm(attention.k_norm)
-        self.layer = attention.layer
-        self.heads = (config.num_attention_heads, config.num_key_value_heads)
-
-    def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, cache: _BoundCache
-    ) -> Tensor:
-        q = _normed_heads(self.q_proj(x), self.q_norm, self.heads[0])
-        k = _normed_heads(self.k_proj(x), self.k_norm, self.heads[1])
-        q = torch.onnx.ops.rotary_embedding(q, cos, sin, num_heads=self.heads[0])
-        k = torch.onnx.ops.rotary_embedding(k, cos, sin, num_heads=self.heads[1])
-        out: Tensor = self.o_proj(cache.attend(self.layer, q, k, self.v_proj(x), self.heads))
-        return out
-
-
-def _normed_heads(x: Tensor, norm: _Norm, heads: int) -> Tensor:
-    """(B, T, heads * head_dim), each head normalised. Sizes are spelled out: -1 traces slowly."""
-    B, T, size = x.shape
-    out: Tensor = norm(x.view(B, T, heads, size // heads)).view(B, T, size)
-    return out
-
-
-class _CachedDecoder(nn.Module):
-    """`TextDecoder` with the graph's inputs and outputs."""
-
-    def __init__(self, decoder: TextDecoder) -> None:
-        super().__init__()
-        for layer in decoder.layers:
-            layer.self_attn = _CachedAttention(layer.self_attn, decoder.config)
-            layer.input_layernorm = _Norm(layer.input_layernorm)
-            layer.post_attention_layernorm = _Norm(layer.post_attention_layernorm)
-        decoder.norm = _Norm(decoder.norm)
-        self.decoder = decoder
-
-    def forward(
-        self,
-        token_embeds: Tensor,
-        rope_cos: Tensor,
-        rope_sin: Tensor,
-        visual_rows: Tensor,
-        visual_embeds: Tensor,
-        deepstack_embeds: Tensor,
-        cached_tokens: Tensor,
-        output_rows: Tensor,
-        *past: Tensor,
-    ) -> tuple[Tensor, ...]:
-        cache: Any = _BoundCache(past, cached_tokens, token_embeds.shape[1])
-        hidden = self.decoder(
-            token_embeds,
-            rope_cos,
-            rope_sin,
-            visual_rows,
-            visual_embeds,
-            deepstack_embeds,
-            cache=cache,
-        )
-        return hidden[:, output_rows], *cache.present
-
-
 def _traced(
     module: nn.Module,
     inputs: dict[str, tuple[Tensor, dict[int, Any]]],
@@ -265,7 +126,7 @@ def _traced(
 ) -> ir.Model:
     """An ONNX model whose initializers have a name, a shape, and no data."""
     axes: list[Any] = [dims for _, dims in inputs.values()]
-    if isinstance(module, _CachedDecoder):  # its last argument is the tuple of buffers
+    if isinstance(module, CachedDecoder):  # its last argument is the tuple of buffers
         fixed = sum(not is_resident(name) for name in inputs)
         axes = [*axes[:fixed], tuple(axes[fixed:])]
     with _quiet():

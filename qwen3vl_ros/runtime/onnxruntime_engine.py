@@ -50,8 +50,9 @@ _NUMPY_TYPES = {
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
 }
-# ONNX Runtime's errors share no base class of their own.
+# ONNX Runtime's errors share no base class of their own, and bound runs raise Python's.
 _RUNTIME_ERRORS = (
+    RuntimeError,
     EPFail,
     Fail,
     InvalidArgument,
@@ -92,7 +93,7 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what it would print on stderr is raised, once
         try:
             self._session = ort.InferenceSession(graph, options, providers=chosen)
         except _RUNTIME_ERRORS as error:
