@@ -18,6 +18,10 @@ os.environ["ROS_DOMAIN_ID"] = str(_domain.domain_id)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 
+def pytest_unconfigure() -> None:
+    _domain.release()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
