@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from qwen3vl_ros.errors import EngineError
+from qwen3vl_ros.image.positions import vision_position_taps, vision_rotary
 from qwen3vl_ros.image.preprocess import Patches
 from qwen3vl_ros.model.vision import VisionEncoder
 from qwen3vl_ros.offline.reference_generation import encode_pictures
@@ -42,13 +43,15 @@ def test_engine_and_reference_agree_for_every_shape_of_picture(
 
 
 def test_two_frames_of_one_grid_go_through_together_and_do_not_see_each_other(
-    engines, vision_encoder, question
+    engines, vision_encoder, config, question
 ):
-    from qwen3vl_ros.model.vision import _positions
-
-    patches = question.patches
+    patches, vision = question.patches, config.vision
     other = patches.pixel_values[::-1]
-    indices, weights, cos, sin = _positions((1, 8, 6), vision_encoder._config)
+    merge_size = vision.spatial_merge_size
+    indices, weights = vision_position_taps(
+        patches.grid_thw, table_side=vision.position_grid, merge_size=merge_size
+    )
+    cos, sin = vision_rotary(patches.grid_thw, head_dim=vision.head_dim, merge_size=merge_size)
     both = engines.vision.run(
         {
             "pixel_values": np.stack([patches.pixel_values, other]),
