@@ -59,8 +59,8 @@ class Prompt:
 def prompt_text(query: Query) -> str:
     """The trained prompt of the query's task.
 
-    >>> prompt_text(Query(task=Task.DETECT, categories=("mug", "red box")))[55:93]
-    "categories: 'mug, red box'. Report bbo"
+    >>> prompt_text(Query(task=Task.DETECT, categories=("mug", "red box"))).split(":")[1]
+    " 'mug, red box'. Report bbox coordinates in JSON format."
     """
     if query.task is Task.DETECT:
         return DETECT_PROMPT.format(categories=", ".join(map(_one_line, query.categories)))
