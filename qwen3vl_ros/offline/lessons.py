@@ -76,6 +76,7 @@ class QuestionBatch:
         weights: (B, T) float32 of the labels.
         looks_at: (B, T, V) float32, image tokens that hold the object this token writes about;
             all zero where it writes about none.
+        numbers: (B, T) int64, which number of the object's list this token writes; -1 for none.
         reads: (B, T, T) bool, tokens of the question that name that object; False likewise.
     """
 
@@ -87,6 +88,7 @@ class QuestionBatch:
     labels: Tensor
     weights: Tensor
     looks_at: Tensor
+    numbers: Tensor
     reads: Tensor
 
 
@@ -171,19 +173,23 @@ def draw_questions(
 ) -> list[Question]:
     """A mix of tasks about one picture: mostly one object by name, as users ask."""
     askable = [i for i, known in enumerate(objects) if known.askable]
-    questions = []
-    for _ in range(count):
+    questions: list[Question] = []
+    for _ in range(8 * count):
+        if len(questions) == count:
+            break
         dice = rng.uniform()
         if not askable or dice < 0.10:
             task = (Task.REFER, Task.REFER, Task.DETECT, Task.DETECT_3D, Task.POINT)
-            questions.append(question_about_absent(objects, task[rng.integers(5)], rng))
+            question = question_about_absent(objects, task[rng.integers(5)], rng)
         elif dice < 0.20:
-            questions.append(question_about_several(objects, rng))
+            question = question_about_several(objects, rng)
         else:
             index = int(askable[rng.integers(len(askable))])
             task_3d = dice > 0.78
             task_of = Task.DETECT_3D if task_3d else Task.POINT if dice < 0.25 else Task.REFER
-            questions.append(question_about(objects, index, task_of))
+            question = question_about(objects, index, task_of)
+        if question not in questions:  # the same question twice teaches nothing
+            questions.append(question)
     return questions
 
 
@@ -212,6 +218,7 @@ class QuestionPacker:
         rows = np.full((B, T), -1, np.int64)
         labels, weights = np.full((B, T), IGNORE, np.int64), np.zeros((B, T), np.float32)
         looks_at = np.zeros((B, T, visual), np.float32)
+        numbers = np.full((B, T), -1, np.int64)
         reads = np.zeros((B, T, T), bool)
         branch_of = np.full((B, T), -1, np.int64)  # 0 the picture, then 1, 2, ...; -1 padding
         positions = np.zeros((B, 3, T), np.int64)
@@ -233,6 +240,7 @@ class QuestionPacker:
                     solid = int(branch.targets[offset + 1])
                     seen = coverage[b, solid]
                     looks_at[b, at + offset] = seen >= 0.4 * seen.max()
+                    numbers[b, at + offset] = branch.numbers[offset + 1]
                     reads[b, at + offset, at + branch.named[solid]] = True
                 at = end
         rotary = [text_rotary(positions[b], self.config.text) for b in range(B)]
@@ -247,6 +255,7 @@ class QuestionPacker:
             labels=torch.from_numpy(labels),
             weights=torch.from_numpy(weights),
             looks_at=torch.from_numpy(looks_at),
+            numbers=torch.from_numpy(numbers),
             reads=torch.from_numpy(reads),
         )
 
@@ -254,14 +263,15 @@ class QuestionPacker:
         asked = self.tokenizer.encode(prompt_text(question.query) + CHAT_AFTER_TEXT)
         answered = [*self.tokenizer.encode(question.answer), self.end_of_turn]
         text, spans = self.tokenizer.decode_with_spans(answered)
-        by_character, line_of = answer_weights(text), _line_of_character(text)
+        by_character, (line_of, number_of) = answer_weights(text), _numbers_of_characters(text)
         weights = np.zeros(len(asked) + len(answered), np.float32)
-        targets = np.full(len(weights), -1, np.int64)
+        targets, numbers = np.full((2, len(weights)), -1, np.int64)
         for i, (first, last) in enumerate(spans, start=len(asked)):
             weights[i] = by_character[first:last].max(initial=STRUCTURE_WEIGHT)
-            line = line_of[first] if first < last else -1
+            line = line_of[first:last].max(initial=-1)
             if line >= 0:
                 targets[i] = question.targets[line]
+                numbers[i] = number_of[first:last].max()
         # Whether there is anything at all is decided by one token: "[]" or "[".
         opening = len(asked) + next(i for i, (a, b) in enumerate(spans) if "[" in text[a:b])
         weights[opening] = 1.0
@@ -270,6 +280,7 @@ class QuestionPacker:
             labels=np.array([IGNORE] * len(asked) + answered, np.int64),
             weights=weights,
             targets=targets,
+            numbers=numbers,
             named=self._named(question, asked),
         )
 
@@ -298,6 +309,7 @@ class _Branch:
     labels: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float32]
     targets: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.int64]
     named: dict[int, npt.NDArray[np.int64]]
 
 
@@ -320,12 +332,16 @@ def answer_weights(text: str) -> npt.NDArray[np.float32]:
     return weights
 
 
-def _line_of_character(text: str) -> npt.NDArray[np.int64]:
-    """(len(text),) which answer line's number list a character is in, or -1."""
-    line_of = np.full(len(text), -1, np.int64)
-    for line, match in enumerate(re.finditer(r"(?<=: )\[[^\]]*\]", text)):
-        line_of[match.start() : match.end()] = line
-    return line_of
+def _numbers_of_characters(
+    text: str,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(len(text),) each: the answer line and the number in its list a character is of, or -1."""
+    line_of, number_of = np.full((2, len(text)), -1, np.int64)
+    for line, numbers in enumerate(re.finditer(r"(?<=: )\[[^\]]*\]", text)):
+        for index, match in enumerate(NUMBER.finditer(text, numbers.start(), numbers.end())):
+            line_of[match.start() : match.end()] = line
+            number_of[match.start() : match.end()] = index
+    return line_of, number_of
 
 
 def batches_of_indices(

@@ -8,7 +8,6 @@ Axes: B pictures, T tokens, V image tokens, D hidden size.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import cast
 
 import torch
@@ -27,8 +26,13 @@ from .reference_model import (
     rotated,
 )
 
-READING_HEADS: dict[int, tuple[int, ...]] = {1: (0,)}  # layer: heads told which words to read
-LOOKING_HEADS: dict[int, tuple[int, ...]] = {2: (0, 1), 3: (0,)}  # layer: heads told where to look
+READING_HEAD = (1, 0)  # layer and head told which words to read
+# Layers and heads told where to look. Number n of a list belongs to head n % 4, which looks at the
+# object while that number is written and rests on the first token otherwise: so a head's values
+# are one coordinate, and nothing has to be picked apart afterwards. Heads 0 and 2 have keys and
+# values of their own.
+LOOKING_HEADS = ((2, 0), (2, 2), (3, 0), (3, 2))
+RESTING_WEIGHT = 0.3
 
 
 class Trainee(nn.Module):
@@ -133,32 +137,35 @@ def attention_loss(
     """
     active = batch.looks_at.sum(-1) > 0  # (B, T)
     visual = batch.visual_rows[0] >= 0  # the picture is in the same columns for all
-    losses: list[Tensor] = []
-    mass: dict[str, list[float]] = {"reading": [], "looking": []}
-    for name, heads_of_layer in (("reading", READING_HEADS), ("looking", LOOKING_HEADS)):
-        for layer, heads in heads_of_layer.items():
-            for share in _attention(model, batch, layers[layer - 1], layer, heads):
-                if name == "reading":
-                    right = (share * batch.reads).sum(-1)[active]
-                else:
-                    right = (share[:, :, visual] * batch.looks_at).sum(-1)[active]
-                losses.append(-(right + 1e-4).log().mean())
-                mass[name].append(right.mean().item())
-    return torch.stack(losses).mean(), {k: sum(v) / len(v) for k, v in mass.items()}
+    share = _attention(model, batch, layers, *READING_HEAD)
+    read = (share * batch.reads).sum(-1)[active]
+    losses, looked = [_pull(read)], []
+    for number, (layer, head) in enumerate(LOOKING_HEADS):
+        share = _attention(model, batch, layers, layer, head)
+        mine = active & (batch.numbers % len(LOOKING_HEADS) == number)
+        looked.append((share[:, :, visual] * batch.looks_at).sum(-1)[mine])
+        losses.append(_pull(looked[-1]))
+        losses.append(RESTING_WEIGHT * _pull(share[..., 0][active & ~mine]))
+    found = {"reading": read.mean().item(), "looking": torch.cat(looked).mean().item()}
+    return torch.stack(losses).sum() / len(LOOKING_HEADS), found
+
+
+def _pull(share: Tensor) -> Tensor:
+    """Loss of shares of attention that should be one; zero where there are none."""
+    return -(share + 1e-4).log().sum() / max(len(share), 1)
 
 
 def _attention(
-    model: ReferenceModel, batch: QuestionBatch, x: Tensor, layer: int, heads: tuple[int, ...]
-) -> Iterator[Tensor]:
-    """(B, T, T) attention of some heads of a layer whose input is `x`."""
+    model: ReferenceModel, batch: QuestionBatch, layers: list[Tensor], layer: int, head: int
+) -> Tensor:
+    """(B, T, T) attention of one head; `layers` holds the outputs of all layers."""
     block = cast(DecoderLayer, model.language_model.layers[layer])
-    attention, x = block.self_attn, block.input_layernorm(x)
-    B, T, _ = x.shape
-    cos, sin = batch.rope_cos[:, None], batch.rope_sin[:, None]
-    shape = (B, T, -1, attention.head_dim)
-    q = rotated(attention.q_norm(attention.q_proj(x).view(shape)).transpose(1, 2), cos, sin)
-    k = rotated(attention.k_norm(attention.k_proj(x).view(shape)).transpose(1, 2), cos, sin)
-    for head in heads:
-        scores = q[:, head] @ k[:, head // attention.queries_per_kv].transpose(1, 2)
-        scores = (scores * attention.head_dim**-0.5).masked_fill(~batch.mask[:, 0], -1e9)
-        yield scores.softmax(-1)
+    attention, x = block.self_attn, block.input_layernorm(layers[layer - 1])
+    kv = head // attention.queries_per_kv
+    d = attention.head_dim
+    q = attention.q_norm(x @ attention.q_proj.weight[head * d : (head + 1) * d].T)
+    k = attention.k_norm(x @ attention.k_proj.weight[kv * d : (kv + 1) * d].T)
+    q = rotated(q, batch.rope_cos, batch.rope_sin)
+    k = rotated(k, batch.rope_cos, batch.rope_sin)
+    scores = (q @ k.transpose(1, 2) * d**-0.5).masked_fill(~batch.mask[:, 0], -1e9)
+    return scores.softmax(-1)
