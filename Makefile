@@ -30,7 +30,7 @@ format: setup  ## mends what ruff can mend
 	$(PY) -m ruff format
 
 demo: setup  ## synthetic camera and node as two processes; out/demo.png, out/demo.json
-	$(PY) -m qwen3vl_ros.cli demo
+	$(PY) -m qwen3vl_ros.ros.demo
 
 train-tiny: setup  ## the committed tiny checkpoint, from nothing; hours, resumable
 	$(PY) -m qwen3vl_ros.cli train-tiny
@@ -39,13 +39,13 @@ export-tiny: setup  ## ONNX engines of the tiny checkpoint
 	$(PY) -m qwen3vl_ros.cli export
 
 evaluate: setup  ## accuracy on held-out scenes; out/evaluation.json
-	$(PY) -m qwen3vl_ros.cli evaluate
+	$(PY) -m qwen3vl_ros.cli evaluate --output out/evaluation.json
 
 lock: setup  ## pins the exact versions in .venv for everyone on this Python
 	$(PY) scripts/lock_versions.py
 
 readme: setup  ## writes the generated tables of README.md anew
-	$(PY) -m qwen3vl_ros.cli readme
+	$(PY) scripts/readme.py
 
 clean:  ## what a build or a run leaves, except .venv
 	rm -rf build install log out *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -7,6 +7,7 @@ code that declares it.
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from pathlib import Path
@@ -14,7 +15,23 @@ from pathlib import Path
 from qwen3vl_ros.ros.parameters import parameter_table
 from qwen3vl_ros.ros.topics import endpoint_table
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+# As imports point: each room may know the ones below it.
+ROOMS = ("ros", "", "offline", "synthetic", "model", "language", "image", "runtime", "scene")
+
+
+def file_table() -> str:
+    """Every module with the first sentence of its header, room by room, as a Markdown table."""
+    package = ROOT / "qwen3vl_ros"
+    rows = ["| in `qwen3vl_ros/` | what it does |", "|---|---|"]
+    for room in ROOMS:
+        for path in sorted((package / room).glob("*.py")):
+            if path.name != "__init__.py":
+                header = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+                purpose = " ".join(header.split("\n\n")[0].split()).replace("|", "\\|")
+                rows.append(f"| `{path.relative_to(package)}` | {purpose} |")
+    return "\n".join(rows)
 
 
 def readme_with_tables(text: str) -> str:
@@ -23,7 +40,12 @@ def readme_with_tables(text: str) -> str:
     Raises:
         ValueError: a marker is missing.
     """
-    for name, table in (("endpoints", endpoint_table()), ("parameters", parameter_table())):
+    tables = (
+        ("endpoints", endpoint_table()),
+        ("parameters", parameter_table()),
+        ("files", file_table()),
+    )
+    for name, table in tables:
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
             raise ValueError(f"README.md has no <!-- {name} --> ... <!-- /{name} --> markers")

@@ -8,8 +8,6 @@ import pytest
 import torch
 
 from qwen3vl_ros.image.preprocess import patches_from_image, preprocess_config_from_dict
-from qwen3vl_ros.language.tokenizer import Tokenizer, load_tokenizer
-from qwen3vl_ros.model_config import ModelConfig
 from qwen3vl_ros.offline.lessons import (
     IGNORE,
     QuestionPacker,
@@ -20,41 +18,7 @@ from qwen3vl_ros.offline.lessons import (
 )
 from qwen3vl_ros.offline.losses import answer_loss, encode
 from qwen3vl_ros.offline.reference_model import ReferenceModel, init_weights
-from qwen3vl_ros.offline.tiny import tiny_config
-from qwen3vl_ros.offline.tiny_tokenizer import PREPROCESSOR, write_tiny_tokenizer
-from qwen3vl_ros.synthetic.dataset import Shard, cache_scenes, read_shards
-from qwen3vl_ros.synthetic.questions import corpus
-
-
-@pytest.fixture(scope="module")
-def tokenizer_and_config(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[Tokenizer, ModelConfig]:
-    directory = tmp_path_factory.mktemp("tokenizer")
-    written = write_tiny_tokenizer(corpus(), directory)
-    config = tiny_config(
-        vocab_size=written.vocab_size,
-        image_token_id=written.image_token_id,
-        video_token_id=written.video_token_id,
-        vision_start_token_id=written.vision_start_token_id,
-        vision_end_token_id=written.vision_end_token_id,
-    )
-    return load_tokenizer(directory), config
-
-
-@pytest.fixture(scope="module")
-def shard(tmp_path_factory: pytest.TempPathFactory, monkeypatch_module: None) -> Shard:
-    directory = tmp_path_factory.mktemp("scenes")
-    config = preprocess_config_from_dict(PREPROCESSOR)
-    list(cache_scenes(directory, count=6, config=config, processes=1))
-    return max(read_shards(directory).values(), key=lambda some: len(some.images))
-
-
-@pytest.fixture(scope="module")
-def monkeypatch_module() -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("qwen3vl_ros.synthetic.dataset.SHARD", 6)
-        yield
+from qwen3vl_ros.offline.tiny_tokenizer import PREPROCESSOR
 
 
 def test_patch_rows_are_those_of_the_preprocessor():

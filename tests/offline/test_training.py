@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training run learns, saves, and goes on from where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+import torch
+
+from qwen3vl_ros.offline.lessons import QuestionPacker
+from qwen3vl_ros.offline.losses import Trainee, init_trainee
+from qwen3vl_ros.offline.reference_model import ReferenceModel
+from qwen3vl_ros.offline.training import Recipe, train
+
+RECIPE = Recipe(
+    tower_steps=3,
+    decoder_steps=2,
+    joint_steps=2,
+    tower_batch=2,
+    decoder_batch=2,
+    questions=2,
+    save_every=1,
+)
+
+
+@pytest.fixture
+def trainee(tokenizer_and_config) -> Trainee:
+    trainee = Trainee(ReferenceModel(tokenizer_and_config[1]))
+    init_trainee(trainee, seed=0)
+    return trainee
+
+
+def steps_of(reports: list[Mapping[str, object]]) -> list[tuple[object, object]]:
+    return [(report["stage"], report["step"]) for report in reports if "loss" not in report]
+
+
+def test_the_stages_follow_each_other_and_a_frozen_tower_stays_as_it_is(
+    trainee, shard, tokenizer_and_config, tmp_path
+):
+    tokenizer, config = tokenizer_and_config
+    reports: list[Mapping[str, object]] = []
+    packer = QuestionPacker(tokenizer, config)
+    shards = {shard.images.shape[1:3]: shard}
+    before = {name: value.clone() for name, value in trainee.state_dict().items()}
+    train(trainee, shards, shards, packer, tmp_path, RECIPE, reports.append)
+    assert steps_of(reports) == [
+        ("tower", 1), ("tower", 2), ("tower", 3),
+        ("decoder", 1), ("decoder", 2),
+        ("joint", 1), ("joint", 2),
+    ]  # fmt: skip
+    after_tower = torch.load(tmp_path / "tower.pt", weights_only=True)["trainee"]
+    after_decoder = torch.load(tmp_path / "decoder.pt", weights_only=True)["trainee"]
+    patch = "model.model.visual.patch_embed.proj.weight"
+    words = "model.model.language_model.embed_tokens.weight"
+    assert not torch.equal(before[patch], after_tower[patch])
+    assert torch.equal(before[words], after_tower[words])
+    assert torch.equal(after_tower[patch], after_decoder[patch])
+    assert not torch.equal(after_tower[words], after_decoder[words])
+
+
+def test_an_interrupted_run_goes_on_from_its_last_saved_step(
+    trainee, shard, tokenizer_and_config, tmp_path
+):
+    tokenizer, config = tokenizer_and_config
+    packer, shards = QuestionPacker(tokenizer, config), {shard.images.shape[1:3]: shard}
+    short = replace(RECIPE, tower_steps=2, decoder_steps=0, joint_steps=0)
+    train(trainee, shards, shards, packer, tmp_path, short, lambda report: None)
+    reports: list[Mapping[str, object]] = []
+    longer = replace(short, tower_steps=4)
+    train(trainee, shards, shards, packer, tmp_path, longer, reports.append)
+    assert steps_of(reports) == [("tower", 3), ("tower", 4)]
