@@ -19,13 +19,15 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from .errors import Qwen3VLError
+from .errors import FrameError, QueryError, Qwen3VLError
+from .image.drawing import annotated_image
 from .perception import Perception
 from .scene.camera import Frame
 from .scene.detections import Grounding, Query, Task
 
 ENGINES = Path("engines/tiny/onnxruntime-int4")
 CHECKPOINT = Path("engines/tiny/checkpoint")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 EXIT_FAILED = 1
 
 
@@ -44,11 +46,7 @@ def ground(options: argparse.Namespace) -> int:
     """Find something in one picture."""
     pixels = cv2.imread(str(options.image), cv2.IMREAD_COLOR)
     if pixels is None:
-        print(
-            f"qwen3vl ground: cannot read a picture, expected a PNG or JPEG: {options.image}",
-            file=sys.stderr,
-        )
-        return EXIT_FAILED
+        raise FrameError(f"cannot read a picture, expected a PNG or JPEG file: {options.image}")
     frame = Frame(
         image=np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8),
         stamp_ns=0,
@@ -64,7 +62,7 @@ def ground(options: argparse.Namespace) -> int:
     grounding = perception.ground(frame, query)
     print(json.dumps(grounding_as_json(grounding), indent=2))
     if options.draw:
-        _draw(pixels, grounding, options.draw)
+        _write_drawn(frame, grounding, options.draw)
     return 0
 
 
@@ -151,27 +149,16 @@ def grounding_as_json(grounding: Grounding) -> Mapping[str, object]:
     }
 
 
-def _draw(pixels: cv2.typing.MatLike, grounding: Grounding, path: Path) -> None:
-    drawn = pixels.copy()
-    for detection in grounding.detections_2d:
-        x1, y1, x2, y2 = detection.xyxy_px.round().astype(int).tolist()
-        cv2.rectangle(drawn, (x1, y1), (x2, y2), (0, 114, 230), 2)
-        cv2.putText(
-            drawn,
-            f"{detection.label} {detection.score:.2f}",
-            (x1, max(12, y1 - 5)),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            0.5,
-            (0, 114, 230),
-            1,
-            cv2.LINE_AA,
-        )
-    for point in grounding.points:
-        u, v = point.uv_px.round().astype(int).tolist()
-        cv2.drawMarker(drawn, (u, v), (0, 114, 230), cv2.MARKER_CROSS, 14, 2)
+def _write_drawn(frame: Frame, grounding: Grounding, path: Path) -> None:
+    drawn = annotated_image(
+        frame.image, detections_2d=grounding.detections_2d, points=grounding.points
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), drawn):
-        raise Qwen3VLError(f"cannot write the picture, expected a .png or .jpg path: {path}")
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise QueryError(
+            f"cannot draw to '{path}', expected a path that ends in {', '.join(PICTURE_SUFFIXES)}"
+        )
+    cv2.imwrite(str(path), cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
 
 
 def _parser() -> argparse.ArgumentParser:

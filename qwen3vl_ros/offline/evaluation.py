@@ -115,7 +115,7 @@ def summary(objects: list[ObjectResult], absent: list[AbsentResult]) -> Mapping[
         "iou_at_least_half": float((iou >= 0.5).mean()),
         "unreadable": int((column("answered") < 0).sum()),
         "depth_center_median_m": _median(lifted),
-        "depth_center_p90_m": float(np.nanpercentile(lifted, 90)),
+        "depth_center_p90_m": _quantile(lifted, 0.9),
         "depth_size_median_m": _median(column("depth_size_m")),
         "depth_given": float(np.isfinite(lifted).mean()),
         "model_center_median_m": _median(model),
@@ -123,7 +123,7 @@ def summary(objects: list[ObjectResult], absent: list[AbsentResult]) -> Mapping[
         "model_turn_median_deg": _median(column("model_turn_deg")),
         "model_given": float(np.isfinite(model).mean()),
         "absent_asked": len(absent),
-        "absent_answered_empty": float(np.mean([result.is_empty for result in absent])),
+        "absent_answered_empty": sum(r.is_empty for r in absent) / max(len(absent), 1),
     }
 
 
@@ -144,9 +144,14 @@ def iou_xyxy(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
 
 
 def _median(values: npt.NDArray[np.float64]) -> float:
+    return _quantile(values, 0.5)
+
+
+def _quantile(values: npt.NDArray[np.float64], share: float) -> float:
     # What was not given counts as infinitely wrong: a model that answers the easy half only
     # shall not look good.
-    return float(np.median(np.where(np.isnan(values), np.inf, values)))
+    given = np.where(np.isnan(values), np.inf, values)
+    return float(np.quantile(given, share, method="higher"))
 
 
 def _ask(perception: Perception, frame: Frame, query: Query) -> Grounding | None:
