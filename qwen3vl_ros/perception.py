@@ -16,7 +16,7 @@ from .image.preprocess import PreprocessConfig, load_preprocess_config, patches_
 from .language.tokenizer import load_tokenizer
 from .model.answering import Answerer
 from .model.decoder import Decoder
-from .model.own_boxes import own_boxes
+from .model.own_boxes import UNCALIBRATED, own_boxes
 from .model.stopwatch import Stopwatch
 from .model.vision import VisionEncoder
 from .model_config import load_model_config
@@ -105,7 +105,8 @@ class Perception:
         detections_2d = reply.detections_2d()
         with watch.stage("lift"):
             lifted = lift(frame, detections_2d)
-        remarks: tuple[str, ...] = ()
+        own = reply.detections_3d()
+        remarks: tuple[str, ...] = (UNCALIBRATED,) if own and frame.intrinsics is None else ()
         if model_boxes and None in lifted.detections:
             prior, remarks = own_boxes(
                 self._answerer, query, detections_2d, lifted.detections, visual, frame, watch
@@ -118,7 +119,7 @@ class Perception:
             query=query,
             detections_2d=detections_2d,
             points=reply.points(),
-            detections_3d=(*lifted.found, *reply.detections_3d()),
+            detections_3d=(*lifted.found, *own),
             complete=reply.answer.complete,
             answer_text=reply.answer.text,
             notes=(*reply.answer.notes, *lifted.notes, *remarks),

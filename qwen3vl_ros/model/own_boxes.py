@@ -17,6 +17,8 @@ from .answering import Answerer
 from .stopwatch import Stopwatch
 from .vision import VisualEmbeds
 
+UNCALIBRATED = "the camera is not calibrated: the model's 3D boxes guess its focal length"
+
 
 def own_boxes(
     answerer: Answerer,
@@ -35,7 +37,7 @@ def own_boxes(
     boxes: list[Detection3D | None] = [None] * len(detections)
     notes = []
     if frame.intrinsics is None:
-        notes.append("the camera is not calibrated: the model's 3D boxes guess its focal length")
+        notes.append(UNCALIBRATED)
     height, width = frame.image.shape[:2]
     for words in query.categories if query.task is Task.DETECT else (query.text,):
         alike = [
