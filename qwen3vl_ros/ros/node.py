@@ -27,7 +27,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from ..errors import AnswerError, Qwen3VLError
+from ..errors import AnswerError, EngineError, Qwen3VLError
 from ..model.stopwatch import Stopwatch
 from ..perception import Perception
 from ..scene.camera import Frame
@@ -142,6 +142,8 @@ class GroundingNode(LifecycleNode):
             self._configure()
         except Qwen3VLError as exc:
             self._diagnostics.fault("engine", str(exc))
+            if isinstance(exc, EngineError) and exc.field:
+                self._diagnostics.facts("engine", manifest_field_that_differs=exc.field)
             self.get_logger().error(f"cannot configure: {exc}")
             return TransitionCallbackReturn.FAILURE
         except Exception as exc:  # noqa: BLE001  rclpy would swallow it; main ends the process
@@ -168,7 +170,7 @@ class GroundingNode(LifecycleNode):
             wake=self._wake,
         )
         self._diagnostics.recovered("engine")
-        self._diagnostics.facts("engine", engine_dir=engine_dir)
+        self._diagnostics.facts("engine", engine_dir=engine_dir, manifest_field_that_differs="")
         self.get_logger().info(f"engine loaded from {engine_dir}")
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:

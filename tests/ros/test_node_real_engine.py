@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node with real engines of random weights: everything runs, and nonsense is not "nothing"."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from rclpy.lifecycle import TransitionCallbackReturn
+
+from qwen3vl_ros.msg import InferenceStatus
+from qwen3vl_ros.ros.node import load_perception
+from tests.ros.graph import image_message
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+
+
+@pytest.fixture
+def engine_dir(random_engines, tmp_path):
+    """A copy that a test may damage."""
+    directory = tmp_path / "engine"
+    shutil.copytree(random_engines["int4"], directory)
+    return directory
+
+
+def test_a_real_engine_looks_at_a_picture_and_its_babble_is_not_nothing_there(world, engine_dir):
+    node = world.start(load=load_perception, engine_dir=str(engine_dir), threads=1, max_objects=1)
+    assert node.is_active
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    stamp_ns = world.send(image_message(noise))
+    status = world.status_of(stamp_ns)
+    assert status.outcome == InferenceStatus.UNREADABLE
+    assert status.answer_text
+    assert world.at("~/detections_2d", stamp_ns) == []
+    assert status.image_tokens == 70
+    assert status.prompt_tokens > status.image_tokens
+    assert status.answer_tokens > 0
+    stages = [status.preprocess_s, status.vision_s, status.prefill_s, status.decode_s]
+    assert all(seconds > 0 for seconds in stages)
+    assert np.isnan(status.lift_s), "not reached"
+    assert sum(stages) <= status.total_s
+
+
+def test_a_manifest_that_does_not_match_is_named_and_the_node_configures_once_it_is_mended(
+    world, engine_dir, capfd
+):
+    manifest = engine_dir / "manifest.json"
+    good = manifest.read_text()
+    manifest.write_text(json.dumps({**json.loads(good), "config_sha256": "0" * 64}))
+    node = world.start(load=load_perception, engine_dir=str(engine_dir), threads=1)
+    assert not node.is_active
+    shown = world.diagnostic("engine", b"\x02", "config.json with sha256 000000000000")
+    assert "config_sha256" in [value.value for value in shown.values]
+    errors = [line for line in capfd.readouterr().err.splitlines() if "[ERROR]" in line]
+    assert len(errors) == 1
+    assert "config.json with sha256 000000000000" in errors[0]
+    manifest.write_text(good)
+    assert node.trigger_configure() == node.trigger_activate() == SUCCESS
+    world.diagnostic("engine", b"\x00")
+
+
+def test_a_damaged_file_is_refused_before_it_is_opened(world, engine_dir):
+    graph = engine_dir / "decoder.onnx"
+    data = bytearray(graph.read_bytes())
+    data[len(data) // 2] ^= 1
+    graph.write_bytes(data)
+    node = world.start(load=load_perception, engine_dir=str(engine_dir), threads=1)
+    assert not node.is_active
+    world.diagnostic("engine", b"\x02", "decoder.onnx")
