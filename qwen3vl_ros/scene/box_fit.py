@@ -17,34 +17,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from .geometry import Array, OrientedBox, transform_from_rotation
+from .planes import Plane
 
 # Extents are taken between these percentiles, so that a few stray points do not set the size.
 LOW_PERCENTILE, HIGH_PERCENTILE = 0.5, 99.5
 # No side of a box is thinner than this; a sheet of paper is still something to point at.
 MIN_SIZE_M = 0.002
-# The top is flat, and so shows the whole footprint, if its slab reaches this far of the depth.
+# The top is flat, and so shows the whole footprint, if its slab reaches this far across it.
+FLAT_TOP_SLAB_M = 0.008
 FLAT_TOP_REACH = 0.8
 MAX_BALL_RADIUS_M = 1.0
 YAW_STEPS = 90
+FOOTPRINT_CELLS = 40
 # A turned rectangle is taken only if it saves this share of area; 1.2 degrees do, for a square.
 TURN_MUST_SAVE = 0.04
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plane:
-    """A plane `normal . p + offset = 0` with the camera on its positive side.
-
-    Attributes:
-        normal: (3,) float64, unit; for a support it points up.
-        offset: metres; the camera's height above the plane.
-    """
-
-    normal: Array
-    offset: float
-
-    def heights(self, points: Array) -> Array:
-        """(N,) signed distances of (N, 3) points, metres, positive on the camera's side."""
-        return points @ self.normal + self.offset
 
 
 def upright_box(points: Array, support: Plane, *, stands: bool = True) -> OrientedBox:
@@ -70,8 +56,10 @@ def upright_box(points: Array, support: Plane, *, stands: bool = True) -> Orient
         return _box(ball.center_m, x_axis, -support.normal, np.full(3, 2 * ball.radius_m))
 
     footprint = np.stack([points @ right, points @ away], axis=1)
-    yaw, low, high = _least_rectangle(footprint, preferred_yaw=facing_yaw)
-    if not _shows_whole_footprint(footprint[:, 1], heights, top, size_y, support):
+    yaw, low, high = _least_rectangle(_evened(footprint), preferred_yaw=facing_yaw)
+    turned = footprint @ np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
+    is_top_seen = support.offset > 1.05 * top
+    if not (is_top_seen and _is_flat_topped(turned, heights, top)):
         low, high = _completed(yaw, low, high, size_y)
     x_axis = np.cos(yaw) * right + np.sin(yaw) * away
     z_axis = -np.sin(yaw) * right + np.cos(yaw) * away
@@ -109,22 +97,26 @@ def _ball(points: Array) -> _Ball | None:
     return _Ball(center_m=c + middle, radius_m=radius)
 
 
-def free_box(center: Array, axes: Array, size: Array) -> OrientedBox:
-    """The box of an object without support, from any tight box around its visible points.
+def free_box(points: Array, axes: Array) -> OrientedBox:
+    """The box of an object without support, along the axes of a tight box around it.
 
     The least tilted axis becomes y. A rounded near side, deeper than a plate, is completed
     along the view as deep as the narrower of its two other sides.
 
     Args:
-        center: (3,) metres.
+        points: (N, 3) float64, the visible surface, N >= 3.
         axes: (3, 3), columns are the tight box's unit axes.
-        size: (3,) metres, along `axes`.
     """
-    size = np.maximum(size, MIN_SIZE_M)
+    low, high = np.percentile(points @ axes, [LOW_PERCENTILE, HIGH_PERCENTILE], axis=0)
+    size = np.maximum(high - low, MIN_SIZE_M)
+    center = axes @ ((low + high) / 2)
     view = center / np.linalg.norm(center)
     along = int(np.argmax(np.abs(axes.T @ view)))
     across = min(size[i] for i in range(3) if i != along)
-    if 0.25 * across < size[along] < across:
+    ball = _ball(points)
+    if ball is not None and ball.radius_m < across:
+        center, size = ball.center_m, np.full(3, 2 * ball.radius_m)
+    elif 0.25 * across < size[along] < across:
         grown = across - size[along]
         center = center + axes[:, along] * np.sign(axes[:, along] @ view) * grown / 2
         size = np.where(np.arange(3) == along, across, size)
@@ -156,17 +148,22 @@ def _ground_axes(points: Array, support: Plane) -> tuple[Array, Array]:
     return away, np.cross(away, up)
 
 
-def _shows_whole_footprint(
-    depth: Array, heights: Array, top: float, size_y: float, support: Plane
-) -> bool:
-    """True when a flat top, seen from above, reaches as far back as the object does."""
-    if support.offset < 1.05 * top:
+def _is_flat_topped(footprint: Array, heights: Array, top: float) -> bool:
+    """True when the top reaches as far as the object does, along both axes (N, 2)."""
+    slab = footprint[heights > top - FLAT_TOP_SLAB_M]
+    if len(slab) < 3:
         return False
-    slab = depth[heights > top - max(0.008, 0.1 * size_y)]
-    if slab.size < 3:
-        return False
-    reach = np.ptp(np.percentile(slab, [2, 98]))
-    return bool(reach >= FLAT_TOP_REACH * np.ptp(np.percentile(depth, [2, 98])))
+    reach = np.ptp(np.percentile(slab, [2, 98], axis=0), axis=0)
+    whole = np.ptp(np.percentile(footprint, [2, 98], axis=0), axis=0)
+    return bool(np.all(reach >= FLAT_TOP_REACH * whole))
+
+
+def _evened(footprint: Array) -> Array:
+    """One point for every cell of the ground: a steep near face must not outvote a far edge."""
+    cell = max(0.003, float(np.max(np.ptp(footprint, axis=0))) / FOOTPRINT_CELLS)
+    rows = np.round(footprint / cell).astype(np.int64)
+    _, first = np.unique(rows[:, 0] * 1_000_003 + rows[:, 1], return_index=True)
+    return footprint[first]
 
 
 def _least_rectangle(footprint: Array, *, preferred_yaw: float) -> tuple[float, Array, Array]:

@@ -35,7 +35,7 @@ SURFACE_STEP_M = 0.006
 SURFACE_STEP_FRACTION = 0.012
 
 
-class NoDepth(Exception):  # noqa: N818  (an outcome, turned into a note by `lift`)
+class NoDepth(Exception):  # an outcome, made a note by `lift`
     """Too little depth in a 2D box; the message says what there was and what is needed."""
 
 
