@@ -7,6 +7,7 @@ Knows no weights and no engine. Field names are upstream's (transformers `config
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ class VisionConfig:
     @property
     def position_grid(self) -> int:
         """Side of the square table of learned positions."""
-        return round(self.num_position_embeddings**0.5)
+        return math.isqrt(self.num_position_embeddings)
 
     @property
     def merged_patch_size(self) -> int:

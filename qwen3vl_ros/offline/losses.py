@@ -161,11 +161,11 @@ def _attention(
     """(B, T, T) attention of one head; `layers` holds the outputs of all layers."""
     block = cast(DecoderLayer, model.language_model.layers[layer])
     attention, x = block.self_attn, block.input_layernorm(layers[layer - 1])
-    kv = head // attention.queries_per_kv
-    d = attention.head_dim
+    kv: int = head // attention.queries_per_kv
+    d: int = attention.head_dim
     q = attention.q_norm(x @ attention.q_proj.weight[head * d : (head + 1) * d].T)
     k = attention.k_norm(x @ attention.k_proj.weight[kv * d : (kv + 1) * d].T)
     q = rotated(q, batch.rope_cos, batch.rope_sin)
     k = rotated(k, batch.rope_cos, batch.rope_sin)
-    scores = (q @ k.transpose(1, 2) * d**-0.5).masked_fill(~batch.mask[:, 0], -1e9)
-    return scores.softmax(-1)
+    scores: Tensor = q @ k.transpose(1, 2) / math.sqrt(d)
+    return scores.masked_fill(~batch.mask[:, 0], -1e9).softmax(-1)
