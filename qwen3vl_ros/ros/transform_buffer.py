@@ -171,7 +171,7 @@ class TransformBuffer:
         if common is None:
             raise _unconnected(target, source)
         # Each chain maps a frame to the oldest of the latest stamps on the way up to it.
-        stamps = [up[common] for up in ups if up[common] is not None]
+        stamps = [stamp for up in ups if (stamp := up[common]) is not None]
         return min(stamps, default=0)
 
     def _latest_upwards(self, frame: str) -> dict[str, int | None]:

@@ -98,10 +98,10 @@ def depth_patch(depth_m: Depth, intrinsics: Intrinsics, xyxy_px: Array) -> Depth
             f"usable, expected at least {100 * MIN_VALID_FRACTION:.0f} % and {MIN_VALID_SAMPLES}"
         )
     middle_m = float(np.median(z[in_box & is_surface]))
-    u, v, z = (grid[is_surface].astype(float) for grid in (u, v, z))
+    columns, rows, depths = (grid[is_surface].astype(float) for grid in (u, v, z))
     return DepthPatch(
-        points=intrinsics.deproject(u, v, z),
-        uv_px=np.stack([u, v], axis=1),
+        points=intrinsics.deproject(columns, rows, depths),
+        uv_px=np.stack([columns, rows], axis=1),
         xyxy_px=box,
         stride=stride,
         spacing_m=middle_m / float(intrinsics.K[0, 0]) * stride,
@@ -110,12 +110,13 @@ def depth_patch(depth_m: Depth, intrinsics: Intrinsics, xyxy_px: Array) -> Depth
 
 
 def _is_inside(
-    u: npt.NDArray[np.generic], v: npt.NDArray[np.generic], xyxy_px: Array, *, grown: float = 1.0
+    u: npt.NDArray[np.int64], v: npt.NDArray[np.int64], xyxy_px: Array, *, grown: float = 1.0
 ) -> Mask:
     center = (xyxy_px[:2] + xyxy_px[2:]) / 2
     half = (xyxy_px[2:] - xyxy_px[:2]) / 2 * grown
     # The corner of the picture is half a pixel from the centre of its first pixel.
-    return (np.abs(u + 0.5 - center[0]) <= half[0]) & (np.abs(v + 0.5 - center[1]) <= half[1])
+    across = np.abs(u + 0.5 - center[0]) <= half[0]
+    return np.asarray(across & (np.abs(v + 0.5 - center[1]) <= half[1]), bool)
 
 
 def _samples(depth_m: Depth, stride: int) -> tuple[Depth, Mask, Mask]:
