@@ -20,6 +20,7 @@ from .camera import Intrinsics
 from .geometry import Array
 
 Mask = npt.NDArray[np.bool_]
+Pixels = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 Depth = npt.NDArray[np.float32]
 
 # Below these there is too little depth in a 2D box to speak of its object.
@@ -109,9 +110,7 @@ def depth_patch(depth_m: Depth, intrinsics: Intrinsics, xyxy_px: Array) -> Depth
     )
 
 
-def _is_inside(
-    u: npt.NDArray[np.int64], v: npt.NDArray[np.int64], xyxy_px: Array, *, grown: float = 1.0
-) -> Mask:
+def _is_inside(u: Pixels, v: Pixels, xyxy_px: Array, *, grown: float = 1.0) -> Mask:
     center = (xyxy_px[:2] + xyxy_px[2:]) / 2
     half = (xyxy_px[2:] - xyxy_px[:2]) / 2 * grown
     # The corner of the picture is half a pixel from the centre of its first pixel.
