@@ -159,10 +159,16 @@ def _is_flat_topped(footprint: Array, heights: Array, top: float) -> bool:
 
 
 def _evened(footprint: Array) -> Array:
-    """One point for every cell of the ground: a steep near face must not outvote a far edge."""
+    """The outermost point in every cell of the ground, (N, 2) metres.
+
+    A steep near face has most of the points, and must not outvote a far edge of a few.
+    """
     cell = max(0.003, float(np.max(np.ptp(footprint, axis=0))) / FOOTPRINT_CELLS)
-    rows = np.round(footprint / cell).astype(np.int64)
-    _, first = np.unique(rows[:, 0] * 1_000_003 + rows[:, 1], return_index=True)
+    middle = np.median(footprint, axis=0)
+    outermost_first = np.argsort(-np.linalg.norm(footprint - middle, axis=1), kind="stable")
+    footprint = footprint[outermost_first]
+    columns, rows = np.round(footprint / cell).astype(np.int64).T
+    _, first = np.unique(columns * 1_000_003 + rows, return_index=True)
     return footprint[first]
 
 

@@ -106,7 +106,11 @@ def _box_from_depth(frame: Frame, xyxy_px: Array) -> tuple[OrientedBox, str]:
     points = patch.points[is_object]
     if len(points) < MIN_OBJECT_POINTS:
         raise NoDepth(f"only {len(points)} depth points in its 2D box lie on one surface")
-    note = "reaches the picture's border, its size is of the visible part" if patch.is_cut else ""
+    note = (
+        "reaches the picture's border, its size may be of the visible part only"
+        if patch.is_cut
+        else ""
+    )
     if support is None:
         note = "; ".join(
             filter(None, [note, "nothing seen that it stands on, its tilt is a guess"])

@@ -23,12 +23,13 @@ def support_beneath(patch: DepthPatch) -> Plane | None:
     _, y1, _, y2 = patch.xyxy_px
     around = ~patch.inside(grown=1.05)
     foot = around & (patch.uv_px[:, 1] > y2 - 0.35 * (y2 - y1))
-    core = patch.points[patch.inside(grown=0.7)]
+    is_lower = patch.uv_px[:, 1] > (y1 + y2) / 2
+    core = patch.points[patch.inside(grown=0.7) & is_lower]
     for ring in (foot, around):
         best, best_score = None, 0.0
         for plane, share in planes_among(patch.points[ring]):
-            # The top of a neighbour may be the larger plane, but then the object, and the floor
-            # seen past it, lie partly below.
+            # The top of a neighbour may be the larger plane, but then the lower part of the
+            # object is below it.
             below = np.mean(plane.heights(core) < -thickness_m(core)) if len(core) else 0.0
             score = share - 2 * float(below)
             if score > best_score and _is_floorlike(plane):
