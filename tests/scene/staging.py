@@ -70,9 +70,7 @@ def thing(
     T = transform_from_rotation(R, np.array([*at, above_m + size[2] / 2]))
     mesh.transform(T)
     T_box = T @ transform_from_rotation(R_UPRIGHT, np.zeros(3))
-    return Thing(
-        mesh=mesh, box=OrientedBox(T_frame_box=T_box, size_m=np.array(size)[[0, 2, 1]])
-    )
+    return Thing(mesh=mesh, box=OrientedBox(T_frame_box=T_box, size_m=np.array(size)[[0, 2, 1]]))
 
 
 @dataclass(frozen=True, kw_only=True)
