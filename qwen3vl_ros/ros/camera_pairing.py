@@ -59,7 +59,7 @@ class PairingCounts:
         depths: received.
         without_depth: taken without the depth that someone publishes.
         camera_infos: received.
-        resets: times at which everything was dropped because time went back.
+        time_jumps: times at which everything was dropped because stamps went back.
     """
 
     images: int = 0
@@ -70,7 +70,7 @@ class PairingCounts:
     depths: int = 0
     without_depth: int = 0
     camera_infos: int = 0
-    resets: int = 0
+    time_jumps: int = 0
 
 
 class CameraPairing:
@@ -117,6 +117,7 @@ class CameraPairing:
                 return self._count(duplicate=1)
             if stamp and stamp < self._newest_ns - JUMP_BACK_NS:
                 self._forget()
+                self._count(time_jumps=1)
             elif stamp and stamp < self._newest_ns:
                 return self._count(out_of_order=1)
             self._newest_ns = stamp or self._newest_ns
@@ -222,7 +223,6 @@ class CameraPairing:
         self._depths.clear()
         self._waiting_since = math.inf
         self._newest_ns = 0
-        self._count(resets=1)
 
     def _count(self, **increments: int) -> None:
         self._counts = replace(

@@ -227,7 +227,7 @@ class GroundingNode(LifecycleNode):
             duplicate=counts.duplicate,
             out_of_order=counts.out_of_order,
             without_depth=counts.without_depth,
-            time_resets=counts.resets,
+            time_jumps=counts.time_jumps,
         )
         self._diagnostics.facts("engine", state="active" if self.is_active else "not active")
         message = topics.DIAGNOSTICS.type(status=self._diagnostics.statuses())

@@ -15,7 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from . import topics
 from .camera_pairing import CameraPairing, stamp_ns
-from .diagnostics import Diagnostics
+from .diagnostics import WARN, Diagnostics
 from .gate import Gate
 from .parameters import NodeParameters
 
@@ -26,6 +26,13 @@ except ImportError:  # Humble
 
 if TYPE_CHECKING:
     from rclpy.node import Node
+
+
+# Measured: 640x480 images overflow Fast DDS's default shared memory, and take /tf with them.
+LOST = (
+    "messages are lost between publisher and node; pictures are larger than the middleware's "
+    "buffers: set FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA for the camera and for this node"
+)
 
 
 class CameraSubscriptions:
@@ -86,6 +93,8 @@ class CameraSubscriptions:
 
         def lost(event: Any) -> None:
             self._diagnostics.facts(name, **{"Messages lost in transport": event.total_count})
+            if self._diagnostics.fault(f"{name} transport", LOST, level=WARN):
+                self._node.get_logger().warning(f"{event.total_count} of '{name}' so far: {LOST}")
 
         qos = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
