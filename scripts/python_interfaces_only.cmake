@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Read by every package that `make setup` builds, right after its project().
 #
-# rosidl generates C, C++ and Python with two kinds of type support each. Python over Fast DDS
-# needs C, Python and one kind of type support; the rest is two thirds of the build time. A colcon
-# workspace does not read this file and generates everything.
+# Python over Fast DDS needs what rosidl generates for C and Python; C++ is most of the build time.
+# Introspection in C is kept: Fast DDS asks for it and complains at length where it is absent. A
+# colcon workspace does not read this file and generates everything.
 
 find_package(rosidl_default_generators REQUIRED)
 # The generators have registered themselves as "package:file.cmake".
-list(FILTER AMENT_EXTENSIONS_rosidl_generate_idl_interfaces EXCLUDE REGEX "_cpp:|introspection")
+list(FILTER AMENT_EXTENSIONS_rosidl_generate_idl_interfaces EXCLUDE REGEX "_cpp:")
 
 # The type support is C++ with heavy headers, and compiles several times faster as one file.
 function(compile_type_support_as_one_file)

@@ -72,7 +72,7 @@ def render(scene: Scene, view: CameraView, *, noise_seed: int = 0) -> Rendered:
     w, h = view.intrinsics.width, view.intrinsics.height
     world = _ray_casting_scene(scene)
     rays = _camera_rays(view)
-    hits = world.cast_rays(o3d.core.Tensor(rays))
+    hits = world.cast_rays(o3d.core.Tensor.from_numpy(rays))
     # Ray directions have z = 1 in the camera frame, so the ray parameter is the depth itself.
     depth = hits["t_hit"].numpy()
     beyond = ~np.isfinite(depth)
@@ -149,7 +149,7 @@ def _albedo(
     if len(solid):
         palette = np.stack([solid.albedo for solid in scene.solids]).astype(np.float32)
         albedo[solid] = palette.take(ids[solid] - 1, axis=0)
-    return albedo
+    return np.asarray(albedo, np.float32)
 
 
 def _hash(cells: npt.NDArray[np.int32], seed: int) -> npt.NDArray[np.float32]:
@@ -158,7 +158,8 @@ def _hash(cells: npt.NDArray[np.int32], seed: int) -> npt.NDArray[np.float32]:
     mixed = (x * np.uint32(73856093)) ^ (y * np.uint32(19349663))
     mixed ^= np.uint32(seed * 83492791 & 0xFFFFFFFF)
     mixed = (mixed ^ (mixed >> np.uint32(13))) * np.uint32(1274126177)
-    return (mixed >> np.uint32(16)).astype(np.float32) / np.float32(32768.0) - np.float32(1.0)
+    unit = (mixed >> np.uint32(16)).astype(np.float32) / np.float32(32768.0)
+    return np.asarray(unit - np.float32(1.0), np.float32)
 
 
 def _light(
@@ -177,7 +178,7 @@ def _light(
     rays = np.empty((len(points), 6), np.float32)
     rays[:, :3] = points + 2e-3 * normals
     rays[:, 3:] = sun
-    facing[world.test_occlusions(o3d.core.Tensor(rays)).numpy()] = 0.0
+    facing[world.test_occlusions(o3d.core.Tensor.from_numpy(rays)).numpy()] = 0.0
     # Sky light: what faces up is brighter than what faces sideways, even in shadow.
     ambient = np.float32(scene.ambient)
     sky = ambient * (np.float32(0.75) + np.float32(0.25) * normals[:, 2])

@@ -32,7 +32,6 @@ from qwen3vl_ros.ros.transforms import transform_source
 from qwen3vl_ros.scene.geometry import (
     inverse,
     points_in_frame,
-    transform_box,
     transform_from_quaternion,
 )
 

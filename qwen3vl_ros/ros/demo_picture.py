@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's picture: left what was asked and seen, right where it is in front of the robot.
+
+Knows no ROS. Left, one tile for each question: the picture it was answered about, with the 2D
+box, its label and the projected 3D box. Right, the same things from above (`demo_map.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import MissingDependency
+from ..scene.camera import Intrinsics
+from ..scene.geometry import EDGES, Array, OrientedBox, inverse, transform_box
+from .demo_findings import Finding
+
+try:
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import Normal, Stroke
+except ImportError as error:  # pragma: no cover - depends on what is installed
+    raise MissingDependency(
+        "matplotlib",
+        needed_for="the demo's picture",
+        install="pip install 'matplotlib>=3.8,<3.12'",
+    ) from error
+
+# After the check above: it needs matplotlib too.
+from .demo_map import FAINT, INK, colour_of, draw_map
+
+INCHES = (14.8, 7.9)
+DPI = 100
+NEAREST_M = 0.05
+COLUMNS = 2
+
+
+def draw_demo(findings: Sequence[Finding], path: Path, *, frame_id: str, subtitle: str) -> None:
+    """Writes the picture as PNG.
+
+    Args:
+        findings: in the order asked; at least one.
+        path: of the PNG.
+        frame_id: name of the robot's frame.
+        subtitle: one line about what ran.
+    """
+    figure = Figure(figsize=INCHES, dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    figure.text(
+        0.012,
+        0.962,
+        "Asked for by name, found in the robot's frame",
+        size=19,
+        weight="bold",
+        color=INK,
+        va="center",
+    )
+    figure.text(0.988, 0.962, subtitle, size=11.5, color=FAINT, va="center", ha="right")
+    rows = -(-len(findings) // COLUMNS)
+    left, right, bottom, top, gap = 0.012, 0.612, 0.02, 0.925, 0.012
+    width = (right - left - (COLUMNS - 1) * gap) / COLUMNS
+    pitch = (top - bottom) / rows
+    for i, finding in enumerate(findings):
+        row, column = divmod(i, COLUMNS)
+        place = (
+            left + column * (width + gap),
+            top - (row + 1) * pitch,
+            width,
+            pitch - 0.055,
+        )
+        _draw_tile(figure.add_axes(place), finding, number=i + 1)
+    draw_map(figure.add_axes((0.672, 0.175, 0.316, 0.735)), findings, frame_id=frame_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+
+
+def verdict(finding: Finding) -> str:
+    """How the answer fared, in a few words."""
+    if finding.truth is None:
+        return "not there; found nothing" if finding.found_2d is None else "not there, yet found"
+    if finding.found_2d is None:
+        return "not found"
+    words = f"IoU {finding.iou:.2f}"
+    if finding.center_error_m is not None:
+        words += f", {100 * finding.center_error_m:.1f} cm off"
+    return words
+
+
+def _draw_tile(axes: Axes, finding: Finding, *, number: int) -> None:
+    colour = colour_of(number)
+    image = finding.moment.image
+    height, width = image.shape[:2]
+    axes.imshow(image, interpolation="antialiased")
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
+    axes.set_anchor("NW")
+    for spine in axes.spines.values():
+        spine.set(color=colour, linewidth=2.0)
+    axes.text(
+        0.0,
+        1.03,
+        f" {number} ",
+        transform=axes.transAxes,
+        size=13,
+        weight="bold",
+        color="white",
+        va="bottom",
+        bbox={"boxstyle": "round,pad=0.15", "fc": colour, "ec": "none"},
+    )
+    axes.text(
+        0.075,
+        1.03,
+        f"“{finding.name}”",
+        transform=axes.transAxes,
+        size=14,
+        weight="bold",
+        color=INK,
+        va="bottom",
+    )
+    axes.text(
+        1.0,
+        1.03,
+        verdict(finding),
+        transform=axes.transAxes,
+        size=12.5,
+        color=INK,
+        va="bottom",
+        ha="right",
+    )
+    if finding.found_3d is not None:
+        T_camera_base = inverse(finding.moment.T_base_camera)
+        box = transform_box(T_camera_base, finding.found_3d.box)
+        for start, end in projected_edges(box, finding.moment.intrinsics):
+            axes.plot(
+                *np.stack([start, end], axis=1),
+                color=colour,
+                linewidth=1.7,
+                path_effects=_casing(3.2),
+                solid_capstyle="round",
+            )
+    if finding.found_2d is not None:
+        # 2D boxes are measured from the picture's corner, which lies half a pixel off a centre.
+        x1, y1, x2, y2 = finding.found_2d.xyxy_px - 0.5
+        axes.add_patch(
+            Rectangle(
+                (x1, y1),
+                x2 - x1,
+                y2 - y1,
+                fill=False,
+                edgecolor=colour,
+                linewidth=2.6,
+                path_effects=_casing(4.6),
+            )
+        )
+        below = y1 < 0.1 * height
+        axes.annotate(
+            f"{finding.found_2d.label} {finding.found_2d.score:.2f}",
+            (x1, y2 if below else y1),
+            xytext=(0, -5 if below else 5),
+            textcoords="offset points",
+            size=11.5,
+            color="white",
+            weight="bold",
+            va="top" if below else "bottom",
+            ha="left" if x1 < 0.7 * width else "center",
+            bbox={"boxstyle": "square,pad=0.2", "fc": colour, "ec": "white", "lw": 0.8},
+            annotation_clip=False,
+        )
+    else:
+        axes.text(
+            0.5,
+            0.06,
+            "nothing found",
+            transform=axes.transAxes,
+            size=13,
+            weight="bold",
+            color=INK,
+            ha="center",
+            bbox={"boxstyle": "round,pad=0.35", "fc": "white", "ec": colour, "alpha": 0.92},
+        )
+
+
+def projected_edges(box: OrientedBox, intrinsics: Intrinsics) -> list[tuple[Array, Array]]:
+    """Edges of a box in the camera optical frame, as pairs of pixels (2,).
+
+    Those that reach behind the camera are left out.
+    """
+    corners = box.corners()
+    pixels = intrinsics.project(corners)
+    seen = corners[:, 2] > NEAREST_M
+    return [(pixels[a], pixels[b]) for a, b in EDGES if seen[a] and seen[b]]
+
+
+def _casing(width: float) -> list[Stroke | Normal]:
+    return [Stroke(linewidth=width, foreground="white", alpha=0.85), Normal()]
