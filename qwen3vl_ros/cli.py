@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def ground(options: argparse.Namespace) -> int:
     """Find something in one picture."""
-    pixels = cv2.imread(str(options.image), cv2.IMREAD_COLOR)
+    is_file = options.image.is_file()  # OpenCV would log of its own that it is not
+    pixels = cv2.imread(str(options.image), cv2.IMREAD_COLOR) if is_file else None
     if pixels is None:
         raise FrameError(f"cannot read a picture, expected a PNG or JPEG file: {options.image}")
     frame = Frame(
