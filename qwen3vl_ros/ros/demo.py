@@ -236,9 +236,7 @@ def _children(
         "target_frame": BASE_FRAME,
         # Nothing in 3D is better than something in a frame that was not asked for.
         "tf_fallback": "drop",
-        # Patient, because on a busy machine image, depth and transforms of one moment are handed
-        # over far apart; with a queue of one the depth of an image may be gone by then.
-        "input_queue_depth": 5,
+        # Patient, because a busy machine hands over late.
         "pairing_wait_s": 1.0,
         "tf_timeout_s": 2.0,
     }

@@ -15,11 +15,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from ament_index_python.packages import get_package_share_directory
+
 # Domains above leave the range of ports that Linux keeps free.
 DOMAINS = 101
 # Each signal, and how long a process has to follow it.
 ENDINGS = ((signal.SIGINT, 8.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))
 TAIL_LINES = 15
+# Distributions whose Fast DDS 2 reads its profile from a variable of another name.
+BEFORE_FAST_DDS_3 = ("humble", "iron", "jazzy")
+PROFILE = Path("params") / "fastdds_large_images.xml"
 
 
 class ChildProcess:
@@ -96,15 +101,23 @@ def free_domain() -> int:
 def isolated_environment(environment: Mapping[str, str], *, log: Path) -> dict[str, str]:
     """`environment`, with a ROS graph of its own that does not leave this machine.
 
-    Large images need Fast DDS's LARGE_DATA transports; a choice already made is kept.
+    Fast DDS gets room for pictures; a transport profile already chosen is kept.
     """
+    fast_dds = "FASTRTPS" if environment.get("ROS_DISTRO") in BEFORE_FAST_DDS_3 else "FASTDDS"
     return {
-        "FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA",
+        f"{fast_dds}_DEFAULT_PROFILES_FILE": str(transport_profile()),
         **environment,
         "ROS_DOMAIN_ID": str(free_domain()),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "ROS_LOG_DIR": str(log),
         "RCUTILS_COLORIZED_OUTPUT": "0",
-        "RCUTILS_LOGGING_BUFFERED_STREAM": "1",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def transport_profile() -> Path:
+    """The Fast DDS profile with room for pictures, of the source tree or installed package."""
+    in_source_tree = Path(__file__).resolve().parents[2] / "launch" / PROFILE
+    if in_source_tree.is_file():
+        return in_source_tree
+    return Path(get_package_share_directory("qwen3vl_ros")) / "launch" / PROFILE
