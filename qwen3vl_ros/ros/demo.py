@@ -24,14 +24,14 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from ..errors import Qwen3VLError
-from ..msg import InferenceStatus, Query
+from ..msg import Query
 from ..runtime.manifest import Manifest, read_manifest
 from ..srv import SetQuery
 from ..synthetic.questions import NAMES
-from .demo_findings import Finding, as_json, table
+from .demo_findings import RIGHT_IOU, Finding, as_json, table
 from .demo_picture import draw_demo
 from .demo_processes import ChildProcess, isolated_environment
-from .demo_witness import Heard, Witness, finding_from_heard
+from .demo_witness import Witness, finding_from_heard, plain_things
 from .parameters import NodeParameters, engine_directory
 from .synthetic_parameters import MOTIONS
 
@@ -41,9 +41,6 @@ SEED = 4  # a scene whose objects stand apart
 # The robot moves and the model errs: a thing that is there is looked for in up to so many
 # pictures, and how many it took is reported.
 MAX_LOOKS = 5
-# Asked for are things that a person would see at once: little hidden, not tiny.
-MIN_VISIBILITY = 0.75
-MIN_AREA_PX = 1500.0
 
 T = TypeVar("T")
 
@@ -88,28 +85,15 @@ class Demo:
             self._witness.look_up_transforms()
 
     def things_in_sight(self) -> tuple[list[str], set[str]]:
-        """Names to ask for, plainest first, and the names of all that is there."""
+        """Names to ask for, the largest first, and the names of all that was seen."""
 
-        def look() -> tuple[list[str], set[str]] | None:
+        def look() -> list[str] | None:
             latest = self._witness.latest(lambda heard: heard.is_scene_known)
-            if latest is None:
-                return None
-            truths = latest[1].truth_2d.detections  # type: ignore[union-attr]
-            area = {
-                truth.results[0].hypothesis.class_id: truth.bbox.size_x * truth.bbox.size_y
-                for truth in truths
-            }
-            plain = [
-                truth.results[0].hypothesis.class_id
-                for truth in truths
-                if truth.results[0].hypothesis.score >= MIN_VISIBILITY
-            ]
-            plain = [name for name in plain if area[name] >= MIN_AREA_PX]
-            if len(plain) < OBJECTS:
-                return None
-            return sorted(plain, key=lambda name: -area[name])[:OBJECTS], set(area)
+            names = plain_things(latest[1]) if latest is not None else []
+            return names[:OBJECTS] if len(names) >= OBJECTS else None
 
-        return self.until(look, f"{OBJECTS} things in plain sight of the camera", self._start_s)
+        names = self.until(look, f"{OBJECTS} things in plain sight of the camera", self._start_s)
+        return names, self._witness.names_seen()
 
     def wait_for_node(self) -> None:
         """Until the node is active, which it says by its diagnostics and its service."""
@@ -145,8 +129,8 @@ class Demo:
     def _finding(self, name: str, query_id: str, *, is_there: bool) -> Finding | None:
         """The first finding that is right in kind, or else the last one; None while none is in."""
         last: Finding | None = None
-        answers = [answer for answer in self._witness.answers_to(query_id) if is_answer(answer[1])]
-        for pictures, (stamp_ns, heard) in enumerate(answers, start=1):
+        answered = [item for item in self._witness.answers_to(query_id) if item[1].is_answered]
+        for pictures, (stamp_ns, heard) in enumerate(answered, start=1):
             finding = finding_from_heard(name, stamp_ns, heard, pictures=pictures)
             # A thing that is there may be out of the picture for a moment.
             if finding is None or (is_there and finding.truth is None):
@@ -163,12 +147,6 @@ class Demo:
             if heard.status is not None and heard.status.message
         ]
         return f"; the node last said: {messages[-1]}" if messages else ""
-
-
-def is_answer(heard: Heard) -> bool:
-    """Whether the node answered about a picture; else it said why it could not."""
-    outcome = heard.status.outcome if heard.status is not None else None
-    return outcome in (InferenceStatus.OK, InferenceStatus.TRUNCATED)
 
 
 def absent_thing(present: set[str]) -> str:
@@ -268,6 +246,9 @@ def _report(
     findings: Sequence[Finding], manifest: Manifest, engine_dir: Path, options: argparse.Namespace
 ) -> None:
     say("\n" + table(findings, frame_id=BASE_FRAME) + "\n")
+    there = [finding for finding in findings if finding.truth is not None]
+    right = [finding for finding in there if finding.is_right]
+    say(f"{len(right)} of {len(there)} found where they are (2D IoU at least {RIGHT_IOU:g})")
     seconds = float(np.median([finding.answer_s for finding in findings]))
     report = {
         "target_frame": BASE_FRAME,
@@ -280,6 +261,8 @@ def _report(
             "weights_sha256": manifest.weights_sha256,
         },
         "answer_median_s": round(seconds, 3),
+        "there": len(there),
+        "found_where_they_are": len(right),
         "findings": [as_json(finding) for finding in findings],
     }
     file = options.out / "demo.json"

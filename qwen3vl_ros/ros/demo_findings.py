@@ -19,6 +19,8 @@ from ..scene.camera import Intrinsics
 from ..scene.detections import Detection2D, Detection3D
 from ..scene.geometry import Array, OrientedBox, quaternion_from_rotation
 
+# From this overlap on, a box is usually said to be of the same thing.
+RIGHT_IOU = 0.5
 ORDERS = np.array(list(permutations(range(3))))
 
 
@@ -76,8 +78,13 @@ class Finding:
     remark: str = ""
 
     @property
+    def is_right(self) -> bool:
+        """Found where it is in the picture, or rightly not found."""
+        return self.found_2d is None if self.truth is None else (self.iou or 0.0) >= RIGHT_IOU
+
+    @property
     def is_right_in_kind(self) -> bool:
-        """Something was found, in 2D and 3D, where something is; or nothing where nothing is."""
+        """Something was found, in 2D and 3D, of what is there; or nothing of what is not."""
         if self.truth is None:
             return self.found_2d is None
         return self.found_2d is not None and self.found_3d is not None

@@ -33,18 +33,24 @@ except ImportError as error:  # pragma: no cover - depends on what is installed
 # After the check above: it needs matplotlib too.
 from .demo_map import FAINT, INK, colour_of, draw_map
 
-INCHES = (14.8, 7.9)
+INCHES = (14.8, 8.3)
 DPI = 100
 NEAREST_M = 0.05
 COLUMNS = 2
 
 
 def draw_demo(findings: Sequence[Finding], path: Path, *, frame_id: str, subtitle: str) -> None:
-    """Writes the picture as PNG.
+    """Writes the picture as PNG; arguments as of `demo_figure`."""
+    figure = demo_figure(findings, frame_id=frame_id, subtitle=subtitle)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+
+
+def demo_figure(findings: Sequence[Finding], *, frame_id: str, subtitle: str) -> Figure:
+    """The picture.
 
     Args:
         findings: in the order asked; at least one.
-        path: of the PNG.
         frame_id: name of the robot's frame.
         subtitle: one line about what ran.
     """
@@ -61,7 +67,7 @@ def draw_demo(findings: Sequence[Finding], path: Path, *, frame_id: str, subtitl
     )
     figure.text(0.988, 0.962, subtitle, size=11.5, color=FAINT, va="center", ha="right")
     rows = -(-len(findings) // COLUMNS)
-    left, right, bottom, top, gap = 0.012, 0.612, 0.02, 0.925, 0.012
+    left, right, bottom, top, gap = 0.012, 0.625, 0.02, 0.925, 0.012
     width = (right - left - (COLUMNS - 1) * gap) / COLUMNS
     pitch = (top - bottom) / rows
     for i, finding in enumerate(findings):
@@ -73,15 +79,14 @@ def draw_demo(findings: Sequence[Finding], path: Path, *, frame_id: str, subtitl
             pitch - 0.055,
         )
         _draw_tile(figure.add_axes(place), finding, number=i + 1)
-    draw_map(figure.add_axes((0.672, 0.175, 0.316, 0.735)), findings, frame_id=frame_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    draw_map(figure.add_axes((0.682, 0.175, 0.306, 0.735)), findings, frame_id=frame_id)
+    return figure
 
 
 def verdict(finding: Finding) -> str:
     """How the answer fared, in a few words."""
     if finding.truth is None:
-        return "not there; found nothing" if finding.found_2d is None else "not there, yet found"
+        return "is not there"
     if finding.found_2d is None:
         return "not found"
     words = f"IoU {finding.iou:.2f}"
@@ -115,7 +120,7 @@ def _draw_tile(axes: Axes, finding: Finding, *, number: int) -> None:
         1.03,
         f"“{finding.name}”",
         transform=axes.transAxes,
-        size=14,
+        size=13,
         weight="bold",
         color=INK,
         va="bottom",
@@ -125,7 +130,7 @@ def _draw_tile(axes: Axes, finding: Finding, *, number: int) -> None:
         1.03,
         verdict(finding),
         transform=axes.transAxes,
-        size=12.5,
+        size=12,
         color=INK,
         va="bottom",
         ha="right",
@@ -155,19 +160,19 @@ def _draw_tile(axes: Axes, finding: Finding, *, number: int) -> None:
                 path_effects=_casing(4.6),
             )
         )
-        below = y1 < 0.1 * height
+        # Above the box, or inside it where the picture ends; never out at the right.
+        inside, at_right = y1 < 0.1 * height, x1 > 0.6 * width
         axes.annotate(
             f"{finding.found_2d.label} {finding.found_2d.score:.2f}",
-            (x1, y2 if below else y1),
-            xytext=(0, -5 if below else 5),
+            (x2 if at_right else x1, y1),
+            xytext=(0, -5 if inside else 5),
             textcoords="offset points",
             size=11.5,
-            color="white",
             weight="bold",
-            va="top" if below else "bottom",
-            ha="left" if x1 < 0.7 * width else "center",
+            color="white",
+            va="top" if inside else "bottom",
+            ha="right" if at_right else "left",
             bbox={"boxstyle": "square,pad=0.2", "fc": colour, "ec": "white", "lw": 0.8},
-            annotation_clip=False,
         )
     else:
         axes.text(

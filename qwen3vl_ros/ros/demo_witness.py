@@ -35,6 +35,9 @@ from .transforms import transform_source
 # Pictures kept; at 640x480 about 1 MB each.
 MAX_PICTURES = 150
 ENGINE_STATUS = "qwen3vl: engine"
+# Asked for are things that a person would see at once: little hidden, not tiny.
+MIN_VISIBILITY = 0.75
+MIN_AREA_PX = 1500.0
 MODEL_BOX_REMARK = "kept the model's own 3D box"  # in the words of scene/lifting.py
 
 
@@ -57,6 +60,12 @@ class Heard:
         """Picture, calibration, truth and transforms are all there."""
         parts = (self.image, self.camera_info, self.truth_2d, self.truth_3d, self.T_map_base)
         return all(part is not None for part in parts) and self.T_base_camera is not None
+
+    @property
+    def is_answered(self) -> bool:
+        """The node answered about the picture; else it said why it could not, or has not yet."""
+        answers = (InferenceStatus.OK, InferenceStatus.TRUNCATED)
+        return self.status is not None and self.status.outcome in answers
 
 
 class Witness(Node):
@@ -121,6 +130,11 @@ class Witness(Node):
         newest_first = sorted(self._heard.items(), key=lambda item: -item[0])
         return next((item for item in newest_first if wanted(item[1])), None)
 
+    def names_seen(self) -> set[str]:
+        """Names of all things in the truth of any moment kept."""
+        messages = (heard.truth_2d for heard in self._heard.values() if heard.truth_2d is not None)
+        return {_name(detection) for message in messages for detection in message.detections}
+
     def answers_to(self, query_id: str) -> list[tuple[int, Heard]]:
         """What was heard of the pictures that a question was asked of, oldest first."""
         return [
@@ -128,6 +142,19 @@ class Witness(Node):
             for stamp, heard in sorted(self._heard.items())
             if heard.status is not None and heard.status.query_id == query_id
         ]
+
+
+def plain_things(heard: Heard) -> list[str]:
+    """Names of what stands in plain sight at a moment, by the truth; the largest first."""
+    if heard.truth_2d is None:
+        return []
+    area = {
+        _name(truth): truth.bbox.size_x * truth.bbox.size_y
+        for truth in heard.truth_2d.detections
+        # The truth's score is the share of the outline that shows.
+        if truth.results[0].hypothesis.score >= MIN_VISIBILITY
+    }
+    return sorted((n for n in area if area[n] >= MIN_AREA_PX), key=lambda name: -area[name])
 
 
 def finding_from_heard(name: str, stamp_ns: int, heard: Heard, *, pictures: int) -> Finding | None:
@@ -182,12 +209,16 @@ def _truth(name: str, heard: Heard) -> Truth | None:
     for in_picture, in_space in zip(
         heard.truth_2d.detections, heard.truth_3d.detections, strict=True
     ):
-        if in_picture.results[0].hypothesis.class_id == name:
+        if _name(in_picture) == name:
             return Truth(
                 xyxy_px=_value_2d(in_picture).xyxy_px,
                 box=transform_box(heard.T_base_camera, _box(in_space)),
             )
     return None
+
+
+def _name(detection: Detection2D) -> str:
+    return str(detection.results[0].hypothesis.class_id)
 
 
 def _score(found: Found2D | Found3D) -> float:
