@@ -9,20 +9,18 @@ Defaults of parameters are the node's own; a params file holds only what differs
 
 from launch.actions import DeclareLaunchArgument
 from launch.launch_description import LaunchDescription
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-PARAMS = PathJoinSubstitution(
-    [FindPackageShare("qwen3vl_ros"), "launch", "params", "perception.yaml"]
-)
+PARAMS = PathJoinSubstitution([FindPackageShare("qwen3vl_ros"), "launch", "params", ""])
 ARGUMENTS = (
     ("image", "image", "Topic of the colour image (sensor_msgs/Image)."),
     ("depth", "depth", "Topic of depth registered to it; none need be published."),
     ("camera_info", "camera_info", "Topic of its calibration."),
     ("target_frame", "", "Frame of the 3D results; empty: the camera's. The params file wins."),
-    ("params_file", PARAMS, "Parameters of the node, as far as they differ from its defaults."),
+    ("params_file", [PARAMS, "perception.yaml"], "Parameters, where they differ from defaults."),
     ("namespace", "", "Namespace of the node and its relative topics."),
     ("respawn", "false", "Start the node again when it ends."),
 )
@@ -45,8 +43,12 @@ def generate_launch_description() -> LaunchDescription:
         respawn=LaunchConfiguration("respawn"),
         respawn_delay=2.0,
         output="screen",
-        # glibc's arenas creep in threaded Python.
-        additional_env={"MALLOC_ARENA_MAX": "2"},
+        additional_env={
+            "FASTDDS_DEFAULT_PROFILES_FILE": EnvironmentVariable(
+                "FASTDDS_DEFAULT_PROFILES_FILE", default_value=[PARAMS, "fastdds.xml"]
+            ),
+            "MALLOC_ARENA_MAX": "2",  # glibc's arenas creep in threaded Python
+        },
     )
     return LaunchDescription(
         [

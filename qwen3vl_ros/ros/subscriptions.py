@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 # Measured: 640x480 images overflow Fast DDS's default shared memory, and take /tf with them.
 LOST = (
-    "messages are lost between publisher and node; pictures are larger than the middleware's "
-    "buffers: set FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA for the camera and for this node"
+    "messages are lost on their way, because pictures are larger than the middleware's buffers; "
+    "start the camera with FASTDDS_DEFAULT_PROFILES_FILE set to launch/params/fastdds.xml of this "
+    "package"
 )
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
 
 from qwen3vl_ros.ros import topics
 from qwen3vl_ros.ros.parameters import NodeParameters
+from qwen3vl_ros.ros.subscriptions import LOST
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 
@@ -62,3 +64,16 @@ def test_rviz_shows_topics_that_the_node_publishes():
     for name, reliability in shown.items():
         endpoint = next(e for e in topics.ENDPOINTS if e.name.replace("~", "/qwen3vl") == name)
         assert reliability == ("Reliable" if endpoint.reliable else "Best Effort")
+
+
+def test_the_profile_that_the_log_recommends_holds_pictures():
+    path = LAUNCH / "params" / "fastdds.xml"
+    assert str(path.relative_to(LAUNCH.parent)) in LOST
+    sizes = {
+        element.tag.rpartition("}")[2]: int(element.text)
+        for element in ElementTree.parse(path).iter()
+        if element.text and element.text.strip().isdigit()
+    }
+    full_hd = 1920 * 1080 * 3
+    assert sizes["maxMessageSize"] > full_hd
+    assert sizes["segment_size"] > 3 * full_hd
