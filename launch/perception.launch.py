@@ -45,7 +45,7 @@ def generate_launch_description() -> LaunchDescription:
         output="screen",
         additional_env={
             "FASTDDS_DEFAULT_PROFILES_FILE": EnvironmentVariable(
-                "FASTDDS_DEFAULT_PROFILES_FILE", default_value=[PARAMS, "fastdds.xml"]
+                "FASTDDS_DEFAULT_PROFILES_FILE", default_value=[PARAMS, "fastdds_large_images.xml"]
             ),
             "MALLOC_ARENA_MAX": "2",  # glibc's arenas creep in threaded Python
         },
