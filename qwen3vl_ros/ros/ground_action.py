@@ -107,7 +107,7 @@ class GroundAction:
             detections_2d=detections_2d_message(result.detections_2d, header=camera_header),
             detections_3d=detections_3d_message(result.detections_3d or (), header=header_3d),
             complete=grounding.complete,
-            message=result.transform_fault or " ".join(grounding.notes),
+            message=result.transform_fault or result.remarks,
         )
         self._close(goal, message, succeeded=not result.transform_fault)
 

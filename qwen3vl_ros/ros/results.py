@@ -38,6 +38,12 @@ class Result:
     frame_id: str
     transform_fault: str = ""
 
+    @property
+    def remarks(self) -> str:
+        """What was done otherwise than asked, and why; "" when nothing was."""
+        faults = (self.view.calibration_fault, self.view.depth_fault)
+        return " ".join(remark for remark in (*faults, *self.grounding.notes) if remark)
+
 
 def result_from_grounding(
     view: View,

@@ -180,13 +180,15 @@ class GroundingWorker:
         *,
         marker_lifetime_s: float,
     ) -> None:
-        if goal is not None:
-            if result is None:
-                self._goals.abort(goal, outcome.message)
-            else:
-                self._goals.answer(goal, result)
         # Closing the gate waits for this lock: once the node is inactive, nothing goes out.
         with self._gate.held_open() as is_open:
+            if goal is not None:
+                if not is_open:
+                    self._goals.abort(goal, "the node was deactivated")
+                elif result is None:
+                    self._goals.abort(goal, outcome.message)
+                else:
+                    self._goals.answer(goal, result)
             if not is_open:
                 return
             # A goal's answer goes to who asked; the topics hold the standing question's.
@@ -219,19 +221,15 @@ class GroundingWorker:
             message = self._report("transform", result.transform_fault)
             return InferenceStatus.NO_TRANSFORM, message
         self._diagnostics.recovered("transform")
-        view, grounding = result.view, result.grounding
-        notes = " ".join(
-            note for note in (view.calibration_fault, view.depth_fault, *grounding.notes) if note
-        )
-        if not grounding.complete:
+        if not result.grounding.complete:
             message = self._report(
                 "inference",
                 f"the answer broke off after {len(result.detections_2d)} objects, which were "
                 "published; ask for fewer (max_objects)",
                 level=WARN,
             )
-            return InferenceStatus.TRUNCATED, f"{message} {notes}".strip()
-        return InferenceStatus.OK, notes
+            return InferenceStatus.TRUNCATED, f"{message} {result.remarks}".strip()
+        return InferenceStatus.OK, result.remarks
 
     def _report(self, place: str, message: str, *, level: bytes = ERROR) -> str:
         line = printable(message, max_characters=MAX_LOG_CHARACTERS)

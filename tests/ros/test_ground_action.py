@@ -86,6 +86,18 @@ def test_goals_and_the_standing_question_take_turns(world, asker):
     assert [asking.result(handle)[0] for handle in handles] == [GoalStatus.STATUS_SUCCEEDED] * 2
 
 
+def test_a_goal_without_calibration_is_told_why_it_has_nothing_in_3d(world, asker):
+    world.start(ScriptedPerception(one_mug))
+    asking = asker()
+    handle = asking.ask(A_MUG)
+    world.send()
+    status, result = asking.result(handle)
+    assert status == GoalStatus.STATUS_SUCCEEDED
+    assert len(result.detections_2d.detections) == 1
+    assert list(result.detections_3d.detections) == []
+    assert "no camera_info has come" in result.message
+
+
 def test_an_empty_question_is_aborted_with_the_reason(world, asker):
     world.start(ScriptedPerception(one_mug))
     asking = asker()
@@ -143,6 +155,22 @@ def test_a_goal_that_the_model_is_busy_with_is_cancelled_when_it_is_done(world, 
     perception.may_answer.set()
     status, _ = asking.result(handle)
     assert status == GoalStatus.STATUS_CANCELED
+
+
+def test_a_goal_that_the_model_is_busy_with_is_aborted_by_deactivation(world, asker):
+    perception = ScriptedPerception(one_mug)
+    node = world.start(perception)
+    perception.may_answer.clear()
+    asking = asker()
+    handle = asking.ask(A_MUG)
+    world.send()
+    world.until(lambda: perception.seen)
+    node.trigger_deactivate()
+    perception.may_answer.set()
+    status, result = asking.result(handle)
+    assert status == GoalStatus.STATUS_ABORTED
+    assert list(result.detections_2d.detections) == []
+    assert "deactivated" in result.message
 
 
 def test_the_queue_of_goals_is_short_and_an_inactive_node_takes_none(world, asker):
