@@ -130,6 +130,7 @@ class GroundingNode(LifecycleNode):
         self._goals.abort_all("the node stops")
         if self._worker is not None and not self._worker.stop(timeout_s=timeout_s):
             return False
+        self._crash = self.crash
         self._worker = None
         self._pairing.reset()
         return True

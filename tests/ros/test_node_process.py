@@ -48,13 +48,15 @@ print(json.dumps({
 }), flush=True)
 """
 
-# The node with a model that never comes back.
+# The node with a model that may never come back.
 STUCK = """
 import sys, time
 from qwen3vl_ros.ros.node import run
 from tests.ros.graph import ScriptedPerception, grounding_of
 def think(frame, query):
-    if query.text != "the quick one":
+    if query.text == "the bug":
+        raise ZeroDivisionError
+    if query.text == "the slow one":
         time.sleep(600)
     return grounding_of(frame, query)
 sys.exit(run(load=lambda engine_dir, threads: ScriptedPerception(think)))
@@ -192,6 +194,22 @@ def test_a_node_in_another_process_is_asked_answers_and_goes_even_when_its_model
     assert took_s < STOPS_WITHIN_S + slowness_s
     assert "Traceback" not in errors
     assert "terminate called" not in errors
+
+
+def test_a_bug_ends_the_process_with_its_traceback_instead_of_a_node_that_is_deaf(world, spawn):
+    node = spawn("-c", STUCK)
+    question = SetQuery.Request(query=QueryMessage(task="refer", text="the bug"))
+    world.until(lambda: world.image_out.get_subscription_count() > 0, timeout_s=120.0)
+    world.until(lambda: world.call(SetQuery, "/qwen3vl/set_query", question).success)
+
+    def ended() -> bool:
+        world.send()
+        return world.until_soon(lambda: node.popen.poll() is not None)
+
+    world.until(ended)
+    node.close()
+    assert node.popen.returncode == 1
+    assert "ZeroDivisionError" in "".join(node.err)
 
 
 def test_a_broken_parameter_ends_the_process_with_one_error(world, spawn):
