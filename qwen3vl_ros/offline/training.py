@@ -61,7 +61,7 @@ class Recipe:
     questions: int = 4
     tower_rate: float = 1.0e-3
     decoder_rate: float = 1.0e-3
-    joint_rate: float = 7.0e-4
+    joint_rate: float = 1.0e-4
     save_every: int = 200
     seed: int = 0
 
