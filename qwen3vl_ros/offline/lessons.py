@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cached scenes → batches: pictures for the tower, questions for the decoder.
+"""Pictures → questions for the decoder, packed into sequences.
 
-Knows shards and questions, no model. Mirroring is the one augmentation that moves things: the
-truth moves along (x of every centre, the turns about y and z). Colour gain and offset change
-nothing a question asks about as long as they are small.
-
-A question batch shares each picture between its questions: one sequence holds the picture once
-and then every question with its answer as a branch. A branch sees the picture and itself, and its
-positions go on from the picture's end, exactly as if it were asked alone.
+Knows questions and tokens, no model. A batch shares each picture between its questions: one
+sequence holds the picture once and then every question with its answer as a branch. A branch sees
+the picture and itself, and its positions go on from the picture's end, exactly as if it were
+asked alone.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +24,6 @@ from ..language.prompt import CHAT_AFTER_TEXT, CHAT_BEFORE_TEXT, prompt_text
 from ..language.tokenizer import Tokenizer
 from ..model_config import ModelConfig
 from ..scene.detections import Task
-from ..synthetic.dataset import Shard
 from ..synthetic.questions import (
     KnownObject,
     Question,
@@ -35,8 +31,7 @@ from ..synthetic.questions import (
     question_about_absent,
     question_about_several,
 )
-from ..synthetic.scenes import COLORS, SHAPES
-from .dense_targets import DenseTargets
+from .pictures import Pictures
 
 IGNORE = -100  # label of a token that is not learned, as torch's cross-entropy has it
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -44,23 +39,29 @@ STRUCTURE_WEIGHT = 0.1
 # What the last digit of a number can teach is small and noisy; what the first can is large.
 INTEGER_WEIGHTS = (0.25, 1.0, 1.0, 1.0)  # units, tens, hundreds, thousands
 DECIMAL_WEIGHTS = (1.0, 1.0, 0.3)  # before the point, tenths, hundredths
+OPENING_WEIGHT = 3.0  # of the one token that says whether there is anything at all
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pictures:
-    """B pictures of one size and the truth about them.
-
-    Attributes:
-        pixel_values: (B, N, 1536) float32.
-        grid_thw: (1, 3) int64, the grid they share.
-        dense: truth for the detector head.
-        objects: what can be asked about, per picture.
-    """
-
-    pixel_values: Tensor
-    grid_thw: npt.NDArray[np.int64]
-    dense: DenseTargets
-    objects: tuple[tuple[KnownObject, ...], ...]
+# What is asked about every picture of a batch: a task, and whether about one thing that is there,
+# none that is, or several. All pictures are asked alike, so that their sequences are as long.
+Lesson = tuple[tuple[Task, int], ...]
+ABSENT, ONE, SEVERAL = 0, 1, 2
+LESSONS: tuple[tuple[Lesson, float], ...] = (
+    (
+        (
+            (Task.REFER, ONE),
+            (Task.REFER, ONE),
+            (Task.DETECT, ONE),
+            (Task.DETECT, ONE),
+            (Task.REFER, ABSENT),
+        ),
+        0.55,
+    ),
+    (((Task.REFER, ONE), (Task.POINT, ONE), (Task.DETECT, SEVERAL), (Task.DETECT, ABSENT)), 0.15),
+    (((Task.DETECT_3D, ONE), (Task.DETECT_3D, ONE), (Task.DETECT_3D, ABSENT)), 0.30),
+)
+# The closing words of an answer are learned early and cost as much as digits: most answers to one
+# object end with their numbers.
+WHOLE_ANSWERS = 0.25
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,10 +75,14 @@ class QuestionBatch:
         mask: (B, 1, T, T) bool, True where a token may look.
         labels: (B, T) int64, the token after this one, or `IGNORE`.
         weights: (B, T) float32 of the labels.
+        numbers: (B, T) int64, which number of an object's list this token writes; 0 for the token
+            that says whether there is an object; -1 for all others.
+        starts: (B, T) bool, tokens that write the first character of a number, or say whether
+            there is one. No earlier digit tells them where to look.
         looks_at: (B, T, V) float32, image tokens that hold the object this token writes about;
             all zero where it writes about none.
-        numbers: (B, T) int64, which number of the object's list this token writes; -1 for none.
-        reads: (B, T, T) bool, tokens of the question that name that object; False likewise.
+        reads: (B, T, T) bool, tokens of the question that name that object; False where `numbers`
+            is -1.
     """
 
     input_ids: Tensor
@@ -87,109 +92,35 @@ class QuestionBatch:
     mask: Tensor
     labels: Tensor
     weights: Tensor
-    looks_at: Tensor
     numbers: Tensor
+    starts: Tensor
+    looks_at: Tensor
     reads: Tensor
 
 
-def pictures_from_shard(
-    shard: Shard,
-    indices: npt.NDArray[np.int64],
-    mirrored: npt.NDArray[np.bool_],
-    *,
-    jitter: np.random.Generator | None,
-) -> Pictures:
-    """The given scenes of a shard; `jitter` changes their light a little."""
-    images = shard.images[indices]
-    coverage = shard.coverage[indices].astype(np.float32)
-    boxes, boxes_3d = shard.xyxy_norm1000[indices].copy(), shard.bbox_3d[indices].copy()
-    images[mirrored] = images[mirrored][:, :, ::-1]
-    coverage[mirrored] = coverage[mirrored][..., ::-1]
-    boxes[mirrored] = mirrored_boxes(boxes[mirrored])
-    boxes_3d[mirrored] *= np.array([-1, 1, 1, 1, 1, 1, 1, -1, -1], np.float32)
-    values = images.astype(np.float32) / 127.5 - 1
-    if jitter is not None:
-        B = len(indices)
-        gain = jitter.uniform(0.88, 1.12, (B, 1, 1, 1)) * jitter.uniform(0.95, 1.05, (B, 1, 1, 3))
-        offset = jitter.uniform(-0.08, 0.08, (B, 1, 1, 1))
-        values = np.clip(values * gain.astype(np.float32) + offset.astype(np.float32), -1, 1)
-    colors, shapes = shard.colors[indices], shard.shapes[indices]
-    asked = shard.asked[indices]
-    h, w = images.shape[1:3]
-    return Pictures(
-        pixel_values=patch_rows(torch.from_numpy(np.ascontiguousarray(values))),
-        grid_thw=np.array([[1, h // 16, w // 16]], np.int64),
-        dense=DenseTargets(
-            colors=torch.from_numpy(colors.astype(np.int64)),
-            shapes=torch.from_numpy(shapes.astype(np.int64)),
-            xyxy_norm1000=torch.from_numpy(boxes),
-            bbox_3d=torch.from_numpy(boxes_3d),
-            coverage=torch.from_numpy(coverage.reshape(*coverage.shape[:2], -1)),
-        ),
-        objects=tuple(
-            _known_objects(colors[i], shapes[i], boxes[i], boxes_3d[i], asked[i])
-            for i in range(len(indices))
-        ),
-    )
-
-
-def mirrored_boxes(xyxy_norm1000: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Boxes (..., 4) of the picture seen in a mirror."""
-    x1, y1, x2, y2 = np.moveaxis(xyxy_norm1000, -1, 0)
-    return np.stack([1000 - x2, y1, 1000 - x1, y2], axis=-1)
-
-
-def patch_rows(values: Tensor) -> Tensor:
-    """(B, h, w, 3) normalised pixels to (B, N, 1536), as `image/preprocess.py` orders them."""
-    B, h, w, _ = values.shape
-    blocks = values.view(B, h // 32, 2, 16, w // 32, 2, 16, 3)
-    cells = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6)  # block row, column, row in, column in, C, y, x
-    rows = cells.reshape(B, h * w // 256, 3, 1, 256).expand(-1, -1, -1, 2, -1)
-    return rows.reshape(B, h * w // 256, 1536)
-
-
-def _known_objects(
-    colors: npt.NDArray[np.int8],
-    shapes: npt.NDArray[np.int8],
-    boxes: npt.NDArray[np.float32],
-    boxes_3d: npt.NDArray[np.float32],
-    asked: npt.NDArray[np.bool_],
-) -> tuple[KnownObject, ...]:
-    palette = list(COLORS)
-    return tuple(
-        KnownObject(
-            name=f"{palette[colors[k]]} {SHAPES[shapes[k]]}",
-            xyxy_norm1000=boxes[k],
-            bbox_3d=boxes_3d[k],
-            askable=bool(asked[k]),
-        )
-        for k in range(len(colors))
-        if colors[k] >= 0
-    )
+def draw_lesson(rng: np.random.Generator) -> Lesson:
+    """What to ask about the pictures of one batch."""
+    return LESSONS[rng.choice(len(LESSONS), p=[share for _, share in LESSONS])][0]
 
 
 def draw_questions(
-    objects: Sequence[KnownObject], rng: np.random.Generator, *, count: int
+    objects: Sequence[KnownObject], lesson: Lesson, rng: np.random.Generator
 ) -> list[Question]:
-    """A mix of tasks about one picture: mostly one object by name, as users ask."""
+    """The lesson's questions about one picture; no object twice in the same words.
+
+    Where no object is left to ask about, something absent is asked for.
+    """
     askable = [i for i, known in enumerate(objects) if known.askable]
-    questions: list[Question] = []
-    for _ in range(8 * count):
-        if len(questions) == count:
-            break
-        dice = rng.uniform()
-        if not askable or dice < 0.10:
-            task = (Task.REFER, Task.REFER, Task.DETECT, Task.DETECT_3D, Task.POINT)
-            question = question_about_absent(objects, task[rng.integers(5)], rng)
-        elif dice < 0.20:
+    left = {task: list(rng.permutation(askable)) for task, _ in lesson}
+    questions = []
+    for task, count in lesson:
+        if count == SEVERAL:
             question = question_about_several(objects, rng)
+        elif count == ONE and left[task]:
+            question = question_about(objects, int(left[task].pop()), task)
         else:
-            index = int(askable[rng.integers(len(askable))])
-            task_3d = dice > 0.78
-            task_of = Task.DETECT_3D if task_3d else Task.POINT if dice < 0.25 else Task.REFER
-            question = question_about(objects, index, task_of)
-        if question not in questions:  # the same question twice teaches nothing
-            questions.append(question)
+            question = question_about_absent(objects, task, rng)
+        questions.append(question)
     return questions
 
 
@@ -201,8 +132,14 @@ class QuestionPacker:
         self.end_of_turn = tokenizer.token_id("<|im_end|>")
         self.before = tokenizer.encode(CHAT_BEFORE_TEXT)
 
-    def pack(self, pictures: Pictures, questions: Sequence[Sequence[Question]]) -> QuestionBatch:
-        """One sequence a picture."""
+    def pack(
+        self,
+        pictures: Pictures,
+        questions: Sequence[Sequence[Question]],
+        *,
+        whole: Sequence[Sequence[bool]] | None = None,
+    ) -> QuestionBatch:
+        """One sequence a picture. Answers that are not `whole` end with their first list."""
         visual = int(pictures.grid_thw.prod()) // 4
         start = [*self.before, self.config.vision_start_token_id]
         prefix = [*start, *[self.config.image_token_id] * visual]
@@ -211,14 +148,18 @@ class QuestionPacker:
             np.array(prefix, np.int64), pictures.grid_thw, self.config
         )
         after_prefix = len(prefix) + delta
-        branches = [[self._branch(question) for question in asked] for asked in questions]
+        whole = whole or [[True] * len(asked) for asked in questions]
+        branches = [
+            [self._branch(question, whole=w) for question, w in zip(asked, wholes, strict=True)]
+            for asked, wholes in zip(questions, whole, strict=True)
+        ]
         T = len(prefix) + max(sum(len(b.ids) for b in some) for some in branches)
         B = len(branches)
         ids = np.zeros((B, T), np.int64)
         rows = np.full((B, T), -1, np.int64)
         labels, weights = np.full((B, T), IGNORE, np.int64), np.zeros((B, T), np.float32)
+        numbers, starts = np.full((B, T), -1, np.int64), np.zeros((B, T), bool)
         looks_at = np.zeros((B, T, visual), np.float32)
-        numbers = np.full((B, T), -1, np.int64)
         reads = np.zeros((B, T, T), bool)
         branch_of = np.full((B, T), -1, np.int64)  # 0 the picture, then 1, 2, ...; -1 padding
         positions = np.zeros((B, 3, T), np.int64)
@@ -232,16 +173,19 @@ class QuestionPacker:
             for number, branch in enumerate(some, start=1):
                 end = at + len(branch.ids)
                 ids[b, at:end] = branch.ids
+                # Row i writes token i + 1.
                 labels[b, at : end - 1] = branch.labels[1:]
                 weights[b, at : end - 1] = branch.weights[1:]
+                numbers[b, at : end - 1] = branch.numbers[1:]
+                starts[b, at : end - 1] = branch.starts[1:]
                 branch_of[b, at:end] = number
                 positions[b, :, at:end] = after_prefix + np.arange(len(branch.ids))
-                for offset in np.flatnonzero(branch.targets[1:] >= 0):
-                    solid = int(branch.targets[offset + 1])
-                    seen = coverage[b, solid]
-                    looks_at[b, at + offset] = seen >= 0.4 * seen.max()
-                    numbers[b, at + offset] = branch.numbers[offset + 1]
-                    reads[b, at + offset, at + branch.named[solid]] = True
+                for offset in np.flatnonzero(branch.numbers[1:] >= 0):
+                    line = branch.lines[offset + 1]
+                    reads[b, at + offset, at + branch.named[line]] = True
+                    if branch.targets:
+                        seen = coverage[b, branch.targets[line]]
+                        looks_at[b, at + offset] = seen >= 0.4 * seen.max()
                 at = end
         rotary = [text_rotary(positions[b], self.config.text) for b in range(B)]
         mine = (branch_of[:, :, None] == branch_of[:, None]) | (branch_of[:, None] == 0)
@@ -254,46 +198,55 @@ class QuestionPacker:
             mask=torch.from_numpy(mask)[:, None],
             labels=torch.from_numpy(labels),
             weights=torch.from_numpy(weights),
-            looks_at=torch.from_numpy(looks_at),
             numbers=torch.from_numpy(numbers),
+            starts=torch.from_numpy(starts),
+            looks_at=torch.from_numpy(looks_at),
             reads=torch.from_numpy(reads),
         )
 
-    def _branch(self, question: Question) -> _Branch:
+    def _branch(self, question: Question, *, whole: bool) -> _Branch:
         asked = self.tokenizer.encode(prompt_text(question.query) + CHAT_AFTER_TEXT)
         answered = [*self.tokenizer.encode(question.answer), self.end_of_turn]
         text, spans = self.tokenizer.decode_with_spans(answered)
-        by_character, (line_of, number_of) = answer_weights(text), _numbers_of_characters(text)
-        weights = np.zeros(len(asked) + len(answered), np.float32)
-        targets, numbers = np.full((2, len(weights)), -1, np.int64)
+        by_character = answer_weights(text)
+        line_of, number_of, start_of = _numbers_of_characters(text)
+        n = len(asked) + len(answered)
+        weights, starts = np.zeros(n, np.float32), np.zeros(n, bool)
+        lines, numbers = np.full((2, n), -1, np.int64)
         for i, (first, last) in enumerate(spans, start=len(asked)):
             weights[i] = by_character[first:last].max(initial=STRUCTURE_WEIGHT)
-            line = line_of[first:last].max(initial=-1)
-            if line >= 0:
-                targets[i] = question.targets[line]
+            if line_of[first:last].max(initial=-1) >= 0:
+                lines[i] = line_of[first:last].max()
                 numbers[i] = number_of[first:last].max()
+                starts[i] = start_of[first:last].any()
         # Whether there is anything at all is decided by one token: "[]" or "[".
         opening = len(asked) + next(i for i, (a, b) in enumerate(spans) if "[" in text[a:b])
-        weights[opening] = 1.0
+        weights[opening], starts[opening] = OPENING_WEIGHT, True
+        lines[opening] = numbers[opening] = 0
+        # One token after the last number says that the list is over.
+        end = n if whole or not question.lines else int(np.flatnonzero(numbers >= 0)[-1]) + 2
         return _Branch(
-            ids=np.array(asked + answered, np.int64),
-            labels=np.array([IGNORE] * len(asked) + answered, np.int64),
-            weights=weights,
-            targets=targets,
-            numbers=numbers,
+            ids=np.array(asked + answered, np.int64)[:end],
+            labels=np.array([IGNORE] * len(asked) + answered, np.int64)[:end],
+            weights=weights[:end],
+            numbers=numbers[:end],
+            starts=starts[:end],
+            lines=lines[:end],
+            targets=question.targets,
             named=self._named(question, asked),
         )
 
-    def _named(self, question: Question, asked: list[int]) -> dict[int, npt.NDArray[np.int64]]:
-        """Which tokens of the question name each object of its answer."""
+    def _named(self, question: Question, asked: list[int]) -> list[npt.NDArray[np.int64]]:
+        """Which tokens of the question name each object answered; or the first one asked for."""
+        query = question.query
+        names = [json.loads(line)["label"] for line in question.lines]
         text, spans = self.tokenizer.decode_with_spans(asked)
-        named = {}
-        for target, line in zip(question.targets, question.lines, strict=True):
-            name = json.loads(line)["label"]
+        named = []
+        for name in names or [query.text or query.categories[0]]:
             first = text.index(name)
             last = first + len(name)
-            named[target] = np.array(
-                [i for i, (a, b) in enumerate(spans) if a < last and b > first and a < b]
+            named.append(
+                np.array([i for i, (a, b) in enumerate(spans) if a < last and b > first and a < b])
             )
         return named
 
@@ -302,15 +255,18 @@ class QuestionPacker:
 class _Branch:
     """One question and answer, (n,) each; entry i says how token i itself is to be learned.
 
-    `named` holds, for every object answered, the tokens of the question that name it.
+    `lines` says which line of the answer a token with a number is of; `targets` and `named` hold
+    the object of every line and the tokens of the question that name it.
     """
 
     ids: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float32]
-    targets: npt.NDArray[np.int64]
     numbers: npt.NDArray[np.int64]
-    named: dict[int, npt.NDArray[np.int64]]
+    starts: npt.NDArray[np.bool_]
+    lines: npt.NDArray[np.int64]
+    targets: tuple[int, ...]
+    named: list[npt.NDArray[np.int64]]
 
 
 def answer_weights(text: str) -> npt.NDArray[np.float32]:
@@ -334,25 +290,14 @@ def answer_weights(text: str) -> npt.NDArray[np.float32]:
 
 def _numbers_of_characters(
     text: str,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(len(text),) each: the answer line and the number in its list a character is of, or -1."""
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """(len(text),) each: the answer line and the number in its list a character is of, or -1;
+    and whether it is the first of its number."""
     line_of, number_of = np.full((2, len(text)), -1, np.int64)
+    start_of = np.zeros(len(text), bool)
     for line, numbers in enumerate(re.finditer(r"(?<=: )\[[^\]]*\]", text)):
         for index, match in enumerate(NUMBER.finditer(text, numbers.start(), numbers.end())):
             line_of[match.start() : match.end()] = line
             number_of[match.start() : match.end()] = index
-    return line_of, number_of
-
-
-def batches_of_indices(
-    sizes: dict[tuple[int, int], int], *, batch: int, rng: np.random.Generator
-) -> Iterator[tuple[tuple[int, int], npt.NDArray[np.int64]]]:
-    """Endless shuffled batches, each of one picture size, sizes in proportion."""
-    while True:
-        epoch = [
-            (size, chunk)
-            for size, count in sizes.items()
-            for chunk in np.array_split(rng.permutation(count), max(1, count // batch))
-        ]
-        for index in rng.permutation(len(epoch)):
-            yield epoch[index]
+            start_of[match.start()] = True
+    return line_of, number_of, start_of

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from ..image.positions import vision_position_taps, vision_rotary
 from .dense_targets import DetectorHead
-from .lessons import Pictures, QuestionBatch
+from .lessons import OPENING_WEIGHT, QuestionBatch
+from .pictures import Pictures
 from .reference_model import (
     DecoderLayer,
     PatchMerger,
@@ -33,6 +34,7 @@ READING_HEAD = (1, 0)  # layer and head told which words to read
 # values of their own.
 LOOKING_HEADS = ((2, 0), (2, 2), (3, 0), (3, 2))
 RESTING_WEIGHT = 0.3
+STARTING_WEIGHT = 3.0  # of a token that no earlier digit tells where to look
 
 
 class Trainee(nn.Module):
@@ -117,11 +119,12 @@ def answer_loss(
     each = F.cross_entropy(logits, labels, reduction="none")
     loss = (each * weights).sum() / weights.sum()
     right = (logits.argmax(-1) == labels).float()
-    leading = weights >= 1.0
+    leading, opening = weights == 1.0, weights == OPENING_WEIGHT
     looking, mass = attention_loss(model, batch, layers)
     found = {
         "answer": loss.item(),
         "leading_digits": right[leading].mean().item(),
+        "opening": right[opening].mean().item(),
         **mass,
     }
     return loss, looking, found
@@ -133,26 +136,31 @@ def attention_loss(
     """Pulls a few heads' attention onto the object being written about, and onto its name.
 
     Returns:
-        the loss, and the share of attention that is where it should be.
+        the loss, and the share of attention that is where it should be when a number is begun.
     """
-    active = batch.looks_at.sum(-1) > 0  # (B, T)
+    asked, there = batch.numbers >= 0, batch.looks_at.sum(-1) > 0  # (B, T)
+    importance = torch.where(batch.starts, STARTING_WEIGHT, 1.0)
     visual = batch.visual_rows[0] >= 0  # the picture is in the same columns for all
-    share = _attention(model, batch, layers, *READING_HEAD)
-    read = (share * batch.reads).sum(-1)[active]
-    losses, looked = [_pull(read)], []
+    read = (_attention(model, batch, layers, *READING_HEAD) * batch.reads).sum(-1)
+    losses, looked = [_pull(read, importance, asked)], []
     for number, (layer, head) in enumerate(LOOKING_HEADS):
         share = _attention(model, batch, layers, layer, head)
-        mine = active & (batch.numbers % len(LOOKING_HEADS) == number)
-        looked.append((share[:, :, visual] * batch.looks_at).sum(-1)[mine])
-        losses.append(_pull(looked[-1]))
-        losses.append(RESTING_WEIGHT * _pull(share[..., 0][active & ~mine]))
-    found = {"reading": read.mean().item(), "looking": torch.cat(looked).mean().item()}
+        mine = asked & there & (batch.numbers % len(LOOKING_HEADS) == number)
+        looks = (share[:, :, visual] * batch.looks_at).sum(-1)
+        looked.append(looks[mine & batch.starts])
+        losses.append(_pull(looks, importance, mine))
+        losses.append(RESTING_WEIGHT * _pull(share[..., 0], importance, asked & ~mine))
+    found = {
+        "reading": read[asked & batch.starts].mean().item(),
+        "looking": torch.cat(looked).mean().item(),
+    }
     return torch.stack(losses).sum() / len(LOOKING_HEADS), found
 
 
-def _pull(share: Tensor) -> Tensor:
-    """Loss of shares of attention that should be one; zero where there are none."""
-    return -(share + 1e-4).log().sum() / max(len(share), 1)
+def _pull(share: Tensor, importance: Tensor, where: Tensor) -> Tensor:
+    """Loss of (B, T) shares of attention that should be one where told; zero where nowhere."""
+    weights = importance[where]
+    return -((share[where] + 1e-4).log() * weights).sum() / weights.sum().clamp(min=1)
 
 
 def _attention(

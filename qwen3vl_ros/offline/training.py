@@ -27,14 +27,10 @@ import torch
 from torch import Tensor, nn
 
 from ..synthetic.dataset import Shard
-from .lessons import (
-    Pictures,
-    QuestionPacker,
-    batches_of_indices,
-    draw_questions,
-    pictures_from_shard,
-)
+from .lessons import WHOLE_ANSWERS, QuestionPacker, draw_lesson, draw_questions
 from .losses import Trainee, answer_loss, dense_loss, encode
+from .optimizer import MatricesAndRest
+from .pictures import Pictures, batches_of_indices, pictures_from_shard
 
 Size = tuple[int, int]
 Loss = tuple[Tensor, dict[str, float]]
@@ -49,7 +45,8 @@ class Recipe:
     Attributes:
         tower_steps, decoder_steps, joint_steps: optimiser steps of the three stages.
         tower_batch: pictures a step in stage 1; decoder_batch: in stages 2 and 3.
-        questions: questions a picture in stages 2 and 3.
+        rate: of AdamW; matrix_rate: of Muon (`optimizer.py`).
+        joint_share: of both rates in stage 3; at the full rate answers wreck the tower.
         save_every: steps between saved states.
     """
 
@@ -58,10 +55,9 @@ class Recipe:
     joint_steps: int = 1200
     tower_batch: int = 24
     decoder_batch: int = 8
-    questions: int = 4
-    tower_rate: float = 1.0e-3
-    decoder_rate: float = 1.0e-3
-    joint_rate: float = 1.0e-4
+    rate: float = 1.0e-3
+    matrix_rate: float = 3.0e-3
+    joint_share: float = 0.1
     save_every: int = 200
     seed: int = 0
 
@@ -78,7 +74,8 @@ class Stage:
     steps: int
     batch: int
     rate: float
-    parameters: Sequence[nn.Parameter]
+    matrix_rate: float
+    parameters: Sequence[tuple[str, nn.Parameter]]
     step: Step
 
 
@@ -98,9 +95,8 @@ def train(
     """
     directory.mkdir(parents=True, exist_ok=True)
     model = trainee.model
-    tower = [*model.visual.parameters(), *trainee.head.parameters()]
-    tower += list(trainee.tap_heads.parameters())
-    decoder = list(model.language_model.parameters())
+    decoder = [(n, p) for n, p in trainee.named_parameters() if ".language_model." in n]
+    tower = [(n, p) for n, p in trainee.named_parameters() if ".language_model." not in n]
 
     def on_dense_targets(pictures: Pictures, rng: np.random.Generator) -> Loss:
         return dense_loss(trainee, *encode(model.visual, pictures), pictures)
@@ -108,8 +104,11 @@ def train(
     def on_answers(
         pictures: Pictures, rng: np.random.Generator, image: Tensor, taps: Tensor
     ) -> Loss:
-        asked = [draw_questions(o, rng, count=recipe.questions) for o in pictures.objects]
-        answered, looking, found = answer_loss(model, packer.pack(pictures, asked), image, taps)
+        lesson = draw_lesson(rng)
+        asked = [draw_questions(objects, lesson, rng) for objects in pictures.objects]
+        whole = [[rng.uniform() < WHOLE_ANSWERS for _ in lesson] for _ in asked]
+        batch = packer.pack(pictures, asked, whole=whole)
+        answered, looking, found = answer_loss(model, batch, image, taps)
         return answered + 0.3 * looking, found
 
     def on_frozen_tower(pictures: Pictures, rng: np.random.Generator) -> Loss:
@@ -128,7 +127,8 @@ def train(
             name="tower",
             steps=recipe.tower_steps,
             batch=recipe.tower_batch,
-            rate=recipe.tower_rate,
+            rate=recipe.rate,
+            matrix_rate=recipe.matrix_rate,
             parameters=tower,
             step=on_dense_targets,
         ),
@@ -136,7 +136,8 @@ def train(
             name="decoder",
             steps=recipe.decoder_steps,
             batch=recipe.decoder_batch,
-            rate=recipe.decoder_rate,
+            rate=recipe.rate,
+            matrix_rate=recipe.matrix_rate,
             parameters=decoder,
             step=on_frozen_tower,
         ),
@@ -144,7 +145,8 @@ def train(
             name="joint",
             steps=recipe.joint_steps,
             batch=recipe.decoder_batch,
-            rate=recipe.joint_rate,
+            rate=recipe.rate * recipe.joint_share,
+            matrix_rate=recipe.matrix_rate * recipe.joint_share,
             parameters=[*tower, *decoder],
             step=on_both,
         ),
@@ -163,9 +165,7 @@ def _run(
     report: Report,
 ) -> None:
     """Run a stage from its last saved state, or from the weights as they are."""
-    optimizer = torch.optim.AdamW(
-        stage.parameters, lr=stage.rate, betas=(0.9, 0.98), weight_decay=0.02
-    )
+    optimizer, parameters = MatricesAndRest(stage.parameters), [p for _, p in stage.parameters]
     step, file = 0, directory / f"{stage.name}.pt"
     if file.exists():
         state = torch.load(file, weights_only=True)
@@ -180,13 +180,11 @@ def _run(
             break
         mirrored = rng.uniform(size=len(indices)) < 0.5
         pictures = pictures_from_shard(shards[size], indices, mirrored, jitter=rng)
-        for group in optimizer.param_groups:
-            group["lr"] = stage.rate * _schedule(step, stage.steps)
         loss, found = stage.step(pictures, rng)
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(stage.parameters, 1.0)
-        optimizer.step()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        share = _schedule(step, stage.steps)
+        optimizer.step(matrix_rate=share * stage.matrix_rate, rate=share * stage.rate)
         step += 1
         if step % 20 == 0:
             seconds_left = (stage.steps - step) * (time.monotonic() - started) / (step - first)
@@ -226,7 +224,7 @@ def _schedule(step: int, steps: int) -> float:
     return 0.05 + 0.95 * (1 + math.cos(math.pi * step / steps)) / 2
 
 
-def _save(file: Path, trainee: Trainee, optimizer: torch.optim.Optimizer, step: int) -> None:
+def _save(file: Path, trainee: Trainee, optimizer: MatricesAndRest, step: int) -> None:
     temporary = file.with_suffix(".tmp")
     torch.save(
         {"trainee": trainee.state_dict(), "optimizer": optimizer.state_dict(), "step": step},

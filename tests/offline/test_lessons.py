@@ -9,16 +9,22 @@ import torch
 
 from qwen3vl_ros.image.preprocess import patches_from_image, preprocess_config_from_dict
 from qwen3vl_ros.offline.lessons import (
+    ABSENT,
     IGNORE,
+    LESSONS,
+    ONE,
+    SEVERAL,
     QuestionPacker,
     answer_weights,
     draw_questions,
-    patch_rows,
-    pictures_from_shard,
 )
 from qwen3vl_ros.offline.losses import answer_loss, encode
+from qwen3vl_ros.offline.pictures import patch_rows, pictures_from_shard
 from qwen3vl_ros.offline.reference_model import ReferenceModel, init_weights
 from qwen3vl_ros.offline.tiny_tokenizer import PREPROCESSOR
+from qwen3vl_ros.scene.detections import Task
+
+MIXED = ((Task.REFER, ONE), (Task.DETECT_3D, ONE), (Task.DETECT, SEVERAL), (Task.REFER, ABSENT))
 
 
 def test_patch_rows_are_those_of_the_preprocessor():
@@ -37,7 +43,7 @@ def test_a_question_packed_with_others_is_answered_as_if_it_were_asked_alone(
     init_weights(model, seed=1, std=0.1)
     rng = np.random.default_rng(2)
     pictures = pictures_from_shard(shard, np.array([1]), np.array([False]), jitter=None)
-    questions = draw_questions(pictures.objects[0], rng, count=3)
+    questions = draw_questions(pictures.objects[0], MIXED, rng)
     packer = QuestionPacker(tokenizer, config)
     with torch.no_grad():
         image, taps = encode(model.visual, pictures)
@@ -67,18 +73,68 @@ def test_a_question_packed_with_others_is_answered_as_if_it_were_asked_alone(
 def test_labels_are_the_answer_and_its_end_and_nothing_else(tokenizer_and_config, shard):
     tokenizer, config = tokenizer_and_config
     pictures = pictures_from_shard(shard, np.array([0]), np.array([False]), jitter=None)
-    question = draw_questions(pictures.objects[0], np.random.default_rng(3), count=1)[0]
+    question = draw_questions(pictures.objects[0], MIXED, np.random.default_rng(3))[0]
     batch = QuestionPacker(tokenizer, config).pack(pictures, [[question]])
     learned = batch.labels[batch.labels != IGNORE].tolist()
     text = tokenizer.decode(learned, skip_special_tokens=False)
     assert text == question.answer + "<|im_end|>"
 
 
+def test_a_shortened_answer_ends_with_its_numbers_and_nothing_absent_is_shortened(
+    tokenizer_and_config, shard
+):
+    tokenizer, config = tokenizer_and_config
+    pictures = pictures_from_shard(shard, np.array([0]), np.array([False]), jitter=None)
+    packer = QuestionPacker(tokenizer, config)
+    for what, end in ((ONE, "],"), (ABSENT, "[]\n```<|im_end|>")):
+        questions = draw_questions(
+            pictures.objects[0], ((Task.REFER, what),), np.random.default_rng(3)
+        )
+        batch = packer.pack(pictures, [questions], whole=[[False]])
+        learned = batch.labels[batch.labels != IGNORE].tolist()
+        text = tokenizer.decode(learned, skip_special_tokens=False)
+        assert (questions[0].answer + "<|im_end|>").startswith(text)
+        assert text.endswith(end)
+
+
+@pytest.mark.parametrize(
+    "lesson", [pytest.param(some, id=some[0][0].value) for some, _ in LESSONS]
+)
+def test_a_lesson_asks_about_every_object_once_and_then_for_absent_ones(lesson, shard):
+    pictures = pictures_from_shard(shard, np.arange(4), np.zeros(4, bool), jitter=None)
+    for objects in pictures.objects:
+        asked = draw_questions(objects, lesson, np.random.default_rng(5))
+        assert [question.query.task for question in asked] == [task for task, _ in lesson]
+        one = [(q.query.task, q.targets) for q in asked if len(q.targets) == 1]
+        assert len(set(one)) == len(one)
+        names = {known.name for known in objects}
+        for question, (_, count) in zip(asked, lesson, strict=True):
+            if not question.targets and count != SEVERAL:
+                assert {question.query.text, *question.query.categories}.isdisjoint(names)
+
+
+def test_the_token_that_says_whether_there_is_anything_is_told_where_to_look(
+    tokenizer_and_config, shard
+):
+    tokenizer, config = tokenizer_and_config
+    pictures = pictures_from_shard(shard, np.array([0]), np.array([False]), jitter=None)
+    lesson = ((Task.REFER, ONE), (Task.REFER, ABSENT))
+    questions = draw_questions(pictures.objects[0], lesson, np.random.default_rng(6))
+    batch = QuestionPacker(tokenizer, config).pack(pictures, [questions])
+    starts, there = batch.starts[0], batch.looks_at[0].sum(-1) > 0
+    first_digits = 4
+    assert starts.sum() == 1 + first_digits + 1
+    assert (starts & ~there).sum() == 1  # nothing to look at, but told to look nowhere
+    assert (batch.numbers[0][starts] >= 0).all()
+    named = [tokenizer.decode(batch.input_ids[0][row].tolist()) for row in batch.reads[0][starts]]
+    assert {name.strip() for name in named} == {q.query.text for q in questions}
+
+
 def test_tokens_that_write_a_box_look_at_its_object(tokenizer_and_config, shard):
     tokenizer, config = tokenizer_and_config
     pictures = pictures_from_shard(shard, np.arange(2), np.array([False, True]), jitter=None)
     rng = np.random.default_rng(4)
-    asked = [draw_questions(objects, rng, count=4) for objects in pictures.objects]
+    asked = [draw_questions(objects, MIXED, rng) for objects in pictures.objects]
     batch = QuestionPacker(tokenizer, config).pack(pictures, asked)
     writing = batch.looks_at.sum(-1) > 0
     assert writing.any()

@@ -20,7 +20,6 @@ RECIPE = Recipe(
     joint_steps=2,
     tower_batch=2,
     decoder_batch=2,
-    questions=2,
     save_every=1,
 )
 

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cached scenes → batches of pictures with their truth.
+
+Knows shards, no model and no questions. Mirroring is the one augmentation that moves things: the
+truth moves along (x of every centre, the turns about y and z). Colour gain and offset change
+nothing a question asks about as long as they are small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..synthetic.dataset import Shard
+from ..synthetic.questions import KnownObject
+from ..synthetic.scenes import COLORS, SHAPES
+from .dense_targets import DenseTargets
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pictures:
+    """B pictures of one size and the truth about them.
+
+    Attributes:
+        pixel_values: (B, N, 1536) float32.
+        grid_thw: (1, 3) int64, the grid they share.
+        dense: truth for the detector head.
+        objects: what can be asked about, per picture.
+    """
+
+    pixel_values: Tensor
+    grid_thw: npt.NDArray[np.int64]
+    dense: DenseTargets
+    objects: tuple[tuple[KnownObject, ...], ...]
+
+
+def pictures_from_shard(
+    shard: Shard,
+    indices: npt.NDArray[np.int64],
+    mirrored: npt.NDArray[np.bool_],
+    *,
+    jitter: np.random.Generator | None,
+) -> Pictures:
+    """The given scenes of a shard; `jitter` changes their light a little."""
+    images = shard.images[indices]
+    coverage = shard.coverage[indices].astype(np.float32)
+    boxes, boxes_3d = shard.xyxy_norm1000[indices].copy(), shard.bbox_3d[indices].copy()
+    images[mirrored] = images[mirrored][:, :, ::-1]
+    coverage[mirrored] = coverage[mirrored][..., ::-1]
+    boxes[mirrored] = mirrored_boxes(boxes[mirrored])
+    boxes_3d[mirrored] *= np.array([-1, 1, 1, 1, 1, 1, 1, -1, -1], np.float32)
+    values = images.astype(np.float32) / 127.5 - 1
+    if jitter is not None:
+        B = len(indices)
+        gain = jitter.uniform(0.88, 1.12, (B, 1, 1, 1)) * jitter.uniform(0.95, 1.05, (B, 1, 1, 3))
+        offset = jitter.uniform(-0.08, 0.08, (B, 1, 1, 1))
+        values = np.clip(values * gain.astype(np.float32) + offset.astype(np.float32), -1, 1)
+    colors, shapes = shard.colors[indices], shard.shapes[indices]
+    asked = shard.asked[indices]
+    h, w = images.shape[1:3]
+    return Pictures(
+        pixel_values=patch_rows(torch.from_numpy(np.ascontiguousarray(values))),
+        grid_thw=np.array([[1, h // 16, w // 16]], np.int64),
+        dense=DenseTargets(
+            colors=torch.from_numpy(colors.astype(np.int64)),
+            shapes=torch.from_numpy(shapes.astype(np.int64)),
+            xyxy_norm1000=torch.from_numpy(boxes),
+            bbox_3d=torch.from_numpy(boxes_3d),
+            coverage=torch.from_numpy(coverage.reshape(*coverage.shape[:2], -1)),
+        ),
+        objects=tuple(
+            _known_objects(colors[i], shapes[i], boxes[i], boxes_3d[i], asked[i])
+            for i in range(len(indices))
+        ),
+    )
+
+
+def mirrored_boxes(xyxy_norm1000: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Boxes (..., 4) of the picture seen in a mirror."""
+    x1, y1, x2, y2 = np.moveaxis(xyxy_norm1000, -1, 0)
+    return np.stack([1000 - x2, y1, 1000 - x1, y2], axis=-1)
+
+
+def patch_rows(values: Tensor) -> Tensor:
+    """(B, h, w, 3) normalised pixels to (B, N, 1536), as `image/preprocess.py` orders them."""
+    B, h, w, _ = values.shape
+    blocks = values.view(B, h // 32, 2, 16, w // 32, 2, 16, 3)
+    cells = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6)  # block row, column, row in, column in, C, y, x
+    rows = cells.reshape(B, h * w // 256, 3, 1, 256).expand(-1, -1, -1, 2, -1)
+    return rows.reshape(B, h * w // 256, 1536)
+
+
+def _known_objects(
+    colors: npt.NDArray[np.int8],
+    shapes: npt.NDArray[np.int8],
+    boxes: npt.NDArray[np.float32],
+    boxes_3d: npt.NDArray[np.float32],
+    asked: npt.NDArray[np.bool_],
+) -> tuple[KnownObject, ...]:
+    palette = list(COLORS)
+    return tuple(
+        KnownObject(
+            name=f"{palette[colors[k]]} {SHAPES[shapes[k]]}",
+            xyxy_norm1000=boxes[k],
+            bbox_3d=boxes_3d[k],
+            askable=bool(asked[k]),
+        )
+        for k in range(len(colors))
+        if colors[k] >= 0
+    )
+
+
+def batches_of_indices(
+    sizes: dict[tuple[int, int], int], *, batch: int, rng: np.random.Generator
+) -> Iterator[tuple[tuple[int, int], npt.NDArray[np.int64]]]:
+    """Endless shuffled batches, each of one picture size, sizes in proportion."""
+    while True:
+        epoch = [
+            (size, chunk)
+            for size, count in sizes.items()
+            for chunk in np.array_split(rng.permutation(count), max(1, count // batch))
+        ]
+        for index in rng.permutation(len(epoch)):
+            yield epoch[index]
