@@ -9,7 +9,7 @@ export LD_LIBRARY_PATH := $(CURDIR)/.venv/lib:$(LD_LIBRARY_PATH)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check format demo train-tiny export-tiny evaluate readme lock clean clean-venv
+.PHONY: help setup setup-to-run test check format demo train-tiny export-tiny evaluate readme lock clean clean-venv
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,7 +29,10 @@ format: setup  ## mends what ruff can mend
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
 
-demo: setup  ## synthetic camera and node as two processes; out/demo.png, out/demo.json
+setup-to-run:  ## as setup, without what only tests, training and export need
+	@$(PYTHON) scripts/set_up.py --to-run
+
+demo: setup-to-run  ## synthetic camera and node as two processes; out/demo.png, out/demo.json
 	$(PY) -m qwen3vl_ros.ros.demo
 
 train-tiny: setup  ## the committed tiny checkpoint, from nothing; hours, resumable

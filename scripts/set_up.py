@@ -3,7 +3,8 @@
 """`make setup`: from a bare machine to a `.venv` in which the node, its interfaces and tests run.
 
 Needs nothing but the Python it runs on. Every step names itself, leaves a stamp with the hash of
-what it depended on, and is skipped while that is unchanged; a second run takes a second.
+what it depended on, and is skipped while that is unchanged; a second run takes a second. With
+`--to-run`, as `make demo` has it, it stops before torch and the tools of the workshop.
 
 Where a ROS installation is sourced (AMENT_PREFIX_PATH has rclpy) the ROS wheels are left out, and
 so is each overlay package whose real counterpart is installed.
@@ -37,10 +38,11 @@ DEBIAN_LIBRARIES = {
 }
 PYTHON_INTERFACES_ONLY = ROOT / "scripts" / "python_interfaces_only.cmake"
 OVERLAYS = ("vision_msgs", "tf2_msgs")
-IMPORTS = (
-    "rclpy, onnxruntime, open3d, torch, transformers, qwen3vl_ros.msg, qwen3vl_ros.srv, "
-    "qwen3vl_ros.action, vision_msgs.msg, tf2_msgs.msg"
+IMPORTS_TO_RUN = (
+    "rclpy, onnxruntime, open3d, qwen3vl_ros.msg, qwen3vl_ros.srv, qwen3vl_ros.action, "
+    "vision_msgs.msg, tf2_msgs.msg"
 )
+IMPORTS_TO_WORK = "torch, transformers, onnxscript, hypothesis, pytest, ruff"
 
 
 class SetupError(Exception):
@@ -52,12 +54,16 @@ def main() -> int:
         ("Python and compilers", lambda: [sys.version, os.environ.get("PATH", "")], check_tools),
         ("Debian libraries", DEBIAN_LIBRARIES.keys, install_debian_libraries),
         ("virtual environment", lambda: [sys.version], create_venv),
-        ("wheels", wheel_inputs, install_wheels),
+        ("wheels to run", lambda: wheel_inputs("runtime", "demo", "ros"), install_wheels_to_run),
         ("CMake exports of the ROS wheels", lambda: [], patch_cmake_exports),
         ("interfaces", interface_inputs, build_interfaces),
         ("this package, editable", lambda: [ROOT / "setup.py"], install_editable),
-        ("everything imports", lambda: [IMPORTS], check_imports),
+        ("what runs imports", lambda: [IMPORTS_TO_RUN], lambda: check_imports(IMPORTS_TO_RUN)),
+        ("wheels to work", lambda: wheel_inputs("workshop", "test"), install_wheels_to_work),
+        ("all imports", lambda: [IMPORTS_TO_WORK], lambda: check_imports(IMPORTS_TO_WORK)),
     ]
+    if "--to-run" in sys.argv[1:]:
+        steps = steps[:-2]
     begun = time.monotonic()
     upstream = hashlib.sha256(str(ROOT).encode())  # a moved tree is set up anew
     for number, (name, inputs, action) in enumerate(steps, start=1):
@@ -161,28 +167,42 @@ def create_venv() -> None:
     run([sys.executable, "-m", "venv", VENV], advice="is python3-venv installed?")
 
 
-def wheel_inputs() -> list[str | Path]:
-    ours = [path for path in sorted(REQUIREMENTS.glob("*.txt")) if "lock" not in path.name]
-    return [*ours, *([LOCK] if LOCK.is_file() else []), str(sourced_ros_has("rclpy"))]
+def wheel_inputs(*names: str) -> list[str | Path]:
+    files = [REQUIREMENTS / f"{name}.txt" for name in names]
+    return [*files, *([LOCK] if LOCK.is_file() else []), str(sourced_ros_has("rclpy"))]
 
 
-def install_wheels() -> None:
-    pip: list[str | Path] = [PYTHON, "-m", "pip", "install", "--quiet"]
-    if LOCK.is_file():
-        pip += ["--constraint", LOCK]
-    advice = "is there a network, and 6 GB of room? Then run make setup again."
+def install_wheels_to_run() -> None:
+    install_requirements("runtime")
+    install_requirements("demo")
+    if not sourced_ros_has("rclpy"):
+        install_requirements("ros")
+
+
+def install_wheels_to_work() -> None:
     torch = next(
         line
         for line in (REQUIREMENTS / "workshop.txt").read_text().splitlines()
         if line.startswith("torch==")
     )
-    files = ["runtime", "workshop", "test"]
-    if not sourced_ros_has("rclpy"):
-        files.append("ros")
-    run([*pip, torch], advice=advice)  # alone and first: see requirements/workshop.txt
-    for file in files:
-        print(f"      requirements/{file}.txt", flush=True)
-        run([*pip, "--requirement", REQUIREMENTS / f"{file}.txt"], advice=advice)
+    pip_install(torch)  # alone and first: see requirements/workshop.txt
+    install_requirements("workshop")
+    install_requirements("test")
+
+
+def install_requirements(name: str) -> None:
+    print(f"      requirements/{name}.txt", flush=True)
+    pip_install("--requirement", REQUIREMENTS / f"{name}.txt")
+
+
+def pip_install(*what: str | Path) -> None:
+    # Compiling every module of every wheel would take longer than installing them; Python compiles
+    # those that are imported.
+    pip: list[str | Path] = [PYTHON, "-m", "pip", "install", "--quiet", "--no-compile"]
+    if LOCK.is_file():
+        pip += ["--constraint", LOCK]
+    advice = "is there a network, and 6 GB of room? Then run make setup again."
+    run([*pip, *what], advice=advice)
 
 
 def patch_cmake_exports() -> None:
@@ -263,8 +283,8 @@ def install_editable() -> None:
         advice="setup.py or requirements/ has a mistake")  # fmt: skip
 
 
-def check_imports() -> None:
-    run([PYTHON, "-c", f"import {IMPORTS}"],
+def check_imports(modules: str) -> None:
+    run([PYTHON, "-c", f"import {modules}"],
         advice="run make clean-venv, then make setup again")  # fmt: skip
 
 
