@@ -15,6 +15,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 LAUNCH = PathJoinSubstitution([FindPackageShare("qwen3vl_ros"), "launch"])
+PROFILE = PathJoinSubstitution([LAUNCH, "params", "fastdds_large_images.xml"])
 ARGUMENTS = (
     ("seed", "4", "Scene, light, camera and path are drawn from it."),
     ("motion", "moving", "'moving' or 'static' robot."),
@@ -49,9 +50,8 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *(DeclareLaunchArgument(n, default_value=d, description=t) for n, d, t in ARGUMENTS),
-            # Without it most pictures are lost in Fast DDS. It has no effect where the discovery
-            # range is LOCALHOST: there, use params/fastdds_large_images.xml.
-            SetEnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA"),
+            # Without it most pictures are lost; camera, node and RViz need the same transports.
+            SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", PROFILE),
             camera,
             perception,
             rviz,
