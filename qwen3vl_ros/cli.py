@@ -23,7 +23,7 @@ from .errors import FrameError, QueryError, Qwen3VLError
 from .image.drawing import annotated_image
 from .perception import Perception
 from .scene.camera import Frame
-from .scene.detections import Grounding, Query, Task
+from .scene.detections import SPATIAL_TASKS, Grounding, Query, Task
 
 ENGINES = Path("engines/tiny/onnxruntime-int4")
 CHECKPOINT = Path("engines/tiny/checkpoint")
@@ -172,7 +172,10 @@ def _parser() -> argparse.ArgumentParser:
         "--query", required=True, help="what to look for; categories apart by commas for detect"
     )
     one.add_argument(
-        "--task", choices=[task.value for task in Task], default=Task.REFER.value, help="question"
+        "--task",
+        choices=[task.value for task in SPATIAL_TASKS],
+        default=Task.REFER.value,
+        help="question",
     )
     one.add_argument("--draw", type=Path, help="write the picture with what was found drawn on it")
     _engine_options(one)

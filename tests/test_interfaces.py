@@ -101,9 +101,9 @@ def test_the_type_hash_is_the_one_the_other_end_has(type_name):
 
 def test_the_tasks_of_a_query_are_those_of_the_core():
     from qwen3vl_ros.msg import Query
-    from qwen3vl_ros.scene.detections import Task
+    from qwen3vl_ros.scene.detections import SPATIAL_TASKS
 
-    for task in Task:
+    for task in SPATIAL_TASKS:
         assert getattr(Query, task.name) == task.value
 
 

@@ -1,43 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model's words become objects in original pixels and metres, strictly.
+"""The model's words about a picture become objects in original pixels and metres, strictly.
 
-Knows Qwen3-VL's three answer formats (`bbox_2d`, `point_2d`, `bbox_3d`) and no probabilities. An
-answer is untrusted text: what cannot be read is dropped and said so in `notes`, and when nothing
-can be read that is an `AnswerError`, never an empty answer. Only a list that the model itself
-left empty, `[]`, is one.
+Knows Qwen3-VL's three spatial answer formats (`bbox_2d`, `point_2d`, `bbox_3d`) and no
+probabilities. An answer is untrusted text: what cannot be read is dropped and said so in `notes`,
+and when nothing can be read that is an `AnswerError`, never an empty answer. Only a list that the
+model itself left empty, `[]`, is one.
 
 Model coordinates end here: 0..1000 of the picture's width and height become pixels
-(`u = x / 1000 * width`, Qwen's own reading), angles in half turns become a rotation. 3D numbers
-are metres in the camera optical frame.
+(`coordinates.py`), angles in half turns become a rotation. 3D numbers are metres in the camera
+optical frame.
 """
 
 from __future__ import annotations
 
-import math
-import re
-import unicodedata
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import AnswerError
+from ..scene.answers import Count
 from ..scene.detections import BoxSource, Detection2D, Detection3D, Point2D, Task
 from ..scene.geometry import OrientedBox, rotation_from_half_turns, transform_from_rotation
-from .json_scan import Value, scan_objects
-
-FULL_SCALE = 1000.0
-# A model that slips a little beyond the picture is clipped; beyond these it is not a coordinate.
-LOWEST, HIGHEST = -FULL_SCALE, 2 * FULL_SCALE
-MAX_3D_NUMBER = 1000.0  # metres, and half turns
-MAX_LABEL_CHARACTERS = 64
-END_OF_THINKING = "</think>"
-
-_ANSI_ESCAPE = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b."
+from .coordinates import (
+    DroppedError,
+    Mended,
+    Numbers,
+    label_at,
+    mended_box,
+    mended_point,
+    numbers_at,
+    pixels,
 )
+from .json_scan import Value
+from .labels import MAX_LABEL_CHARACTERS
+from .object_list import Found, read_objects
+from .reading import Reading
+
+MAX_3D_NUMBER = 1000.0  # metres, and half turns
+
 _KEYS = {
     Task.DETECT: ("bbox_2d", 4),
     Task.REFER: ("bbox_2d", 4),
@@ -108,12 +109,10 @@ class Answer:
         )
 
 
-class _DroppedError(Exception):
-    """This object cannot be used; the message says why."""
-
-
-def parse_answer(text: str, *, task: Task, width: int, height: int, max_objects: int) -> Answer:
-    """Read an answer.
+def parse_answer(
+    text: str, *, task: Task, width: int, height: int, max_objects: int, thinking: bool = False
+) -> Answer:
+    """Read an answer to a spatial question.
 
     Args:
         text: the model's words; of a thinking model, what follows the last `</think>` counts.
@@ -121,120 +120,103 @@ def parse_answer(text: str, *, task: Task, width: int, height: int, max_objects:
         width: of the original image, pixels.
         height: of the original image, pixels.
         max_objects: objects beyond this many are not read, with a note.
+        thinking: whether the prompt ended with `<think>`.
 
     Raises:
         AnswerError: no object can be read, and the answer is not an empty list.
     """
-    thinking = text.rfind(END_OF_THINKING)
-    offset = thinking + len(END_OF_THINKING) if thinking >= 0 else 0
-    scanned = scan_objects(text[offset:])
-    if scanned.is_empty_list:
-        return Answer(objects=(), complete=True, notes=(), text=text)
-
     key, count = _KEYS[task]
-    notes: Counter[str] = Counter()
-    if scanned.malformed:
-        notes["not well-formed, dropped"] = scanned.malformed
-    found: list[AnswerObject] = []
-    seen: set[tuple[str, tuple[float, ...]]] = set()
-    for value in scanned.objects:
-        try:
-            label, numbers, spans = _fields(value, key, count, offset)
-            numbers, mended = _mended_numbers(numbers, task)
-        except _DroppedError as reason:
-            notes[f"{reason}, dropped"] += 1
-            continue
-        if (label, numbers) in seen:
-            notes["said before, dropped"] += 1
-            continue
-        seen.add((label, numbers))
-        if len(found) == max_objects:
-            notes[f"beyond max_objects {max_objects}, not read"] += 1
-            continue
-        notes.update(mended)
-        found.append(_placed(label, numbers, spans, task, width=width, height=height))
-    reasons = tuple(f"{n} object{'s' * (n > 1)}: {reason}" for reason, n in notes.items())
-    if not found:
-        raise AnswerError(
-            f"the answer holds no object with a '{key}' of {count} numbers and a 'label'"
-            + (f" ({'; '.join(reasons)})" if reasons else "")
-            + (", it was cut off" if not scanned.complete else "")
-            + f"; expected a JSON list of them, or []; got {text[:80]!r}: ask again, or allow "
-            "more new tokens if it was cut off",
-            answer_text=text,
+
+    def read_one(entries: Mapping[str, Value], offset: int) -> Found[AnswerObject]:
+        numbers = numbers_at(entries, key, count)
+        label = label_at(entries, "label", longest=MAX_LABEL_CHARACTERS)
+        numbers, mended = _mended(numbers, task)
+        return Found(
+            item=_placed(
+                label,
+                numbers,
+                _number_spans(entries[key], offset),
+                task,
+                width=width,
+                height=height,
+            ),
+            identity=(label, numbers),
+            mended=mended,
         )
-    return Answer(objects=tuple(found), complete=scanned.complete, notes=reasons, text=text)
 
-
-def _fields(
-    value: Value, key: str, count: int, offset: int
-) -> tuple[str, tuple[float, ...], tuple[Span, ...]]:
-    """Label, numbers, and the spans of the numbers."""
-    entries = value.content
-    if not isinstance(entries, dict) or key not in entries:
-        raise _DroppedError(f"no '{key}'")
-    items = entries[key].content
-    if not isinstance(items, tuple) or len(items) != count:
-        raise _DroppedError(f"'{key}' is not a list of {count} numbers")
-    numbers = [item.content for item in items if isinstance(item.content, float)]
-    if len(numbers) != count or not all(map(math.isfinite, numbers)):
-        raise _DroppedError(f"'{key}' is not a list of {count} finite numbers")
-    label = entries["label"].content if "label" in entries else None
-    if not isinstance(label, str) or not (clean := clean_label(label)):
-        raise _DroppedError("no 'label'")
-    spans = tuple((offset + item.start, offset + item.stop) for item in items)
-    return clean, tuple(numbers), spans
-
-
-def clean_label(label: str) -> str:
-    """A label safe to print and publish: NFC, one line, no control characters, not too long.
-
-    >>> clean_label("\\x1b[31mred\\x1b[0m  mug\\n")
-    'red mug'
-    """
-    plain = _ANSI_ESCAPE.sub("", label)
-    # Categories C*: control, invisible formatting (bidi overrides), surrogates, unassigned.
-    visible = "".join(
-        " " if character.isspace() else character
-        for character in plain
-        if character.isspace() or not unicodedata.category(character).startswith("C")
+    reading = read_objects(
+        text,
+        read_one,
+        expected=f"a '{key}' of {count} numbers and a 'label'",
+        max_objects=max_objects,
+        thinking=thinking,
     )
-    one_line = unicodedata.normalize("NFC", " ".join(visible.split()))
-    return one_line[:MAX_LABEL_CHARACTERS].rstrip()
+    return Answer(
+        objects=reading.value, complete=reading.complete, notes=reading.notes, text=reading.text
+    )
 
 
-def _mended_numbers(
-    numbers: tuple[float, ...], task: Task
-) -> tuple[tuple[float, ...], tuple[str, ...]]:
+def parse_count(
+    text: str, *, width: int, height: int, max_objects: int, thinking: bool = False
+) -> Reading[Count]:
+    """Read an answer that counts by pointing; arguments as of `parse_answer`.
+
+    Points at the same place count once, whatever they are called: the trained prompt numbers its
+    labels. A count that was cut off, or reached `max_objects`, is not complete: at least so many.
+
+    Raises:
+        AnswerError: no point can be read, and the answer is not an empty list.
+    """
+
+    def read_one(entries: Mapping[str, Value], _: int) -> Found[npt.NDArray[np.float64]]:
+        numbers, mended = mended_point(numbers_at(entries, "point_2d", 2))
+        uv_px = pixels(numbers, width=width, height=height)
+        return Found(item=uv_px, identity=numbers, mended=mended)
+
+    # One more than are wanted, to see whether there are more.
+    reading = read_objects(
+        text,
+        read_one,
+        expected="a 'point_2d' of 2 numbers",
+        max_objects=max_objects + 1,
+        thinking=thinking,
+    )
+    uv_px = np.array(reading.value, np.float64).reshape(-1, 2)
+    capped = len(uv_px) > max_objects
+    beyond = f"more than max_objects {max_objects}, not counted"
+    return Reading(
+        value=Count(uv_px=uv_px[:max_objects]),
+        complete=reading.complete and not capped,
+        notes=(*(note for note in reading.notes if "max_objects" not in note), beyond)
+        if capped
+        else reading.notes,
+        text=text,
+    )
+
+
+def _number_spans(numbers: Value, offset: int) -> tuple[Span, ...]:
+    assert isinstance(numbers.content, tuple), "as numbers_at says"
+    return tuple((offset + item.start, offset + item.stop) for item in numbers.content)
+
+
+def _mended(numbers: Numbers, task: Task) -> tuple[Numbers, Mended]:
     """Numbers that can be used, and what had to be mended for it."""
-    if task is Task.DETECT_3D:
-        if max(map(abs, numbers)) > MAX_3D_NUMBER:
-            raise _DroppedError(f"'bbox_3d' has a number beyond {MAX_3D_NUMBER:g}")
-        if numbers[2] <= 0:
-            raise _DroppedError("behind the camera (z <= 0)")
-        if min(numbers[3:6]) <= 0:
-            raise _DroppedError("no volume (a size <= 0)")
-        return numbers, ()
-    if min(numbers) < LOWEST or max(numbers) > HIGHEST:
-        raise _DroppedError("far outside the picture (0 to 1000)")
-    mended = []
-    clipped = tuple(min(max(number, 0.0), FULL_SCALE) for number in numbers)
-    if clipped != numbers:
-        mended.append("clipped to the picture (0 to 1000)")
     if task is Task.POINT:
-        return clipped, tuple(mended)
-    x1, y1, x2, y2 = clipped
-    ordered = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
-    if ordered != clipped:
-        mended.append("corners put in order")
-    if ordered[0] == ordered[2] or ordered[1] == ordered[3]:
-        raise _DroppedError("no area")
-    return ordered, tuple(mended)
+        return mended_point(numbers)
+    if task is not Task.DETECT_3D:
+        return mended_box(numbers)
+    if max(map(abs, numbers)) > MAX_3D_NUMBER:
+        raise DroppedError(f"'bbox_3d' has a number beyond {MAX_3D_NUMBER:g}")
+    if numbers[2] <= 0:
+        raise DroppedError("behind the camera (z <= 0)")
+    if min(numbers[3:6]) <= 0:
+        raise DroppedError("no volume (a size <= 0)")
+    return numbers, ()
 
 
 def _placed(
     label: str,
-    numbers: tuple[float, ...],
+    numbers: Numbers,
     spans: tuple[Span, ...],
     task: Task,
     *,
@@ -242,13 +224,12 @@ def _placed(
     height: int,
 ) -> AnswerObject:
     """Mended model numbers in pixels or metres."""
-    values = np.array(numbers, np.float64)
     if task is Task.DETECT_3D:
+        values = np.array(numbers, np.float64)
         R = rotation_from_half_turns(values[6:])
         box = OrientedBox(T_frame_box=transform_from_rotation(R, values[:3]), size_m=values[3:6])
         return AnswerObject(label=label, number_spans=spans, box=box)
+    placed = pixels(numbers, width=width, height=height)
     if task is Task.POINT:
-        uv_px = values * (width, height) / FULL_SCALE
-        return AnswerObject(label=label, number_spans=spans, uv_px=uv_px)
-    xyxy_px = values * (width, height, width, height) / FULL_SCALE
-    return AnswerObject(label=label, number_spans=spans, xyxy_px=xyxy_px)
+        return AnswerObject(label=label, number_spans=spans, uv_px=placed)
+    return AnswerObject(label=label, number_spans=spans, xyxy_px=placed)

@@ -72,7 +72,9 @@ class Answerer:
         Raises:
             AnswerError: the answer cannot be read.
             ContextError: the query does not fit the cache.
+            QueryError: the query is not a spatial one.
         """
+        query.require_spatial()
         with watch.stage("prefill"):
             prompt = prompt_from_query(query, visual.grid_thw, self._tokenizer, self._config)
             generation = self._decoder.generate(

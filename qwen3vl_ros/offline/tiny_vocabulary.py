@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Texts that the tiny tokenizer segments as Qwen's does, whatever it is cut for.
 
-The prompts of every task, the answers in native style, and plain words of rooms, robots and
+The prompts of the spatial tasks, the answers in native style, and plain words of rooms, robots and
 tables, so that new questions do not force a new cut (a cut changes every token id). Data only.
 """
 
 from __future__ import annotations
 
 from ..language.prompt import CHAT_AFTER_TEXT, CHAT_BEFORE_TEXT, prompt_text
-from ..scene.detections import Query, Task
+from ..scene.detections import SPATIAL_TASKS, Query, Task
 
 COLOURS = """
 red green blue yellow orange purple pink brown black white gray grey cyan magenta turquoise beige
@@ -52,7 +52,7 @@ ANSWERS = (
 
 def _prompts() -> list[str]:
     words = "the red box"
-    queries = [Query(task=task, text=words) for task in Task if task is not Task.DETECT]
+    queries = [Query(task=task, text=words) for task in SPATIAL_TASKS if task is not Task.DETECT]
     queries.append(Query(task=Task.DETECT, categories=(words, "ball")))
     return [CHAT_BEFORE_TEXT + prompt_text(query) + CHAT_AFTER_TEXT for query in queries]
 

@@ -22,7 +22,7 @@ from vision_msgs import msg as vision
 
 from ..errors import QueryError
 from ..msg import Query as QueryMessage
-from ..scene.detections import Detection2D, Detection3D, Query, Task
+from ..scene.detections import SPATIAL_TASKS, Detection2D, Detection3D, Query, Task
 from ..scene.geometry import OrientedBox, quaternion_from_rotation
 
 MAX_LABEL_CHARACTERS = 64
@@ -65,7 +65,7 @@ def query_from_message(message: QueryMessage, *, query_id: str, max_objects: int
     Raises:
         QueryError: it cannot be asked; the text says why.
     """
-    tasks = [task.value for task in Task]
+    tasks = [task.value for task in SPATIAL_TASKS]
     if message.task not in tasks:
         raise QueryError(f"task is '{message.task[:64]}', expected one of {', '.join(tasks)}")
     return Query(

@@ -22,7 +22,7 @@ from rclpy.exceptions import (
 from rclpy.parameter import Parameter
 
 from ..errors import ConfigError, QueryError
-from ..scene.detections import Query, Task
+from ..scene.detections import SPATIAL_TASKS, Query, Task
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -90,7 +90,7 @@ class NodeParameters:
         read_only=True,
     )
     task: str = _declared(
-        Task.DETECT.value, "Kind of question.", one_of=tuple(task.value for task in Task)
+        Task.DETECT.value, "Kind of question.", one_of=tuple(task.value for task in SPATIAL_TASKS)
     )
     text: str = _declared("", "What to look for, in words; needed by every task but 'detect'.")
     categories: tuple[str, ...] = _declared(

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is asked (`Query`) and what is found (`Grounding`): frozen values, nothing computed.
 
-Knows neither the model's answer format (`language/parsing.py`) nor any message type.
+Knows neither the model's answer formats (`language/answers.py`) nor any message type. What the
+tasks beyond the spatial ones find is in `scene/answers.py`.
 
 Pixels: of the original image, (u, v) = (column, row), as `xyxy_px` = left, top, right, bottom.
 Frame:  everything 3D is in the camera optical frame named by `Grounding.frame_id`, metres.
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from ..errors import QueryError
 from .geometry import OrientedBox
+from .tools import Tool
 
 MAX_QUERY_CHARACTERS = 2000
 
@@ -28,6 +30,28 @@ class Task(Enum):
     REFER = "refer"  # every object that matches a description, as 2D boxes
     POINT = "point"  # a point on every object that matches a description
     DETECT_3D = "detect_3d"  # every instance of one category, as the model's own 3D boxes
+    SPOT_TEXT = "spot_text"  # every line or word of text, read and boxed
+    COUNT = "count"  # how many objects match a description, by pointing at each
+    ASK = "ask"  # any question, answered in words
+    COMPARE = "compare"  # a question about several pictures, answered in words
+    LOCATE_MOMENT = "locate_moment"  # when something happens in a video
+    LIST_EVENTS = "list_events"  # everything that happens in a video, with its times
+    TRACK = "track"  # where something is at each time of a video, as 2D boxes
+    ZOOM = "zoom"  # a question for which the model may ask to see a crop first
+    ACT = "act"  # an instruction, carried out by calling the tools that are offered
+
+
+# What a `Grounding` answers, and what a message, a parameter or the command line may ask.
+SPATIAL_TASKS = (Task.DETECT, Task.REFER, Task.POINT, Task.DETECT_3D)
+VIDEO_TASKS = (Task.LOCATE_MOMENT, Task.LIST_EVENTS, Task.TRACK)
+TASKS_WITHOUT_TEXT = (Task.SPOT_TEXT, Task.LIST_EVENTS)
+
+
+class TextLevel(Enum):
+    """What counts as one piece of text."""
+
+    LINE = "line"
+    WORD = "word"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,10 +60,13 @@ class Query:
 
     Attributes:
         task: the kind of question.
-        text: description ("the red mug left of the laptop"); empty for DETECT.
+        text: description ("the red mug left of the laptop"), question or instruction; empty for
+            DETECT, SPOT_TEXT and LIST_EVENTS, whose prompts hold none.
         categories: for DETECT, the categories to look for; empty otherwise.
         query_id: chosen by the asker, returned with every answer.
         max_objects: more than this many are not read; bounds the length of the answer.
+        text_level: for SPOT_TEXT, lines or words.
+        tools: for ACT, what may be called; at least one. ZOOM brings its own.
     """
 
     task: Task
@@ -47,6 +74,8 @@ class Query:
     categories: tuple[str, ...] = ()
     query_id: str = ""
     max_objects: int = 20
+    text_level: TextLevel = TextLevel.LINE
+    tools: tuple[Tool, ...] = ()
 
     def __post_init__(self) -> None:
         if self.task is Task.DETECT:
@@ -56,10 +85,21 @@ class Query:
                     f"a 'detect' query has categories {list(self.categories)}; expected at least "
                     "one, none of them empty: name what to look for, for example ['mug', 'laptop']"
                 )
+        elif self.task in TASKS_WITHOUT_TEXT:
+            if self.text.strip():
+                raise QueryError(
+                    f"a '{self.task.value}' query has the text '{self.text[:64]}', expected none: "
+                    "its prompt has no room for one"
+                )
         elif not self.text.strip():
             raise QueryError(
                 f"a '{self.task.value}' query has no text; say in words what to look for, for "
                 "example 'the red mug left of the laptop'"
+            )
+        if bool(self.tools) != (self.task is Task.ACT):
+            raise QueryError(
+                f"a '{self.task.value}' query has {len(self.tools)} tools; an 'act' query needs "
+                "at least one to call, and no other takes any"
             )
         length = len(self.text) + sum(map(len, self.categories))
         if length > MAX_QUERY_CHARACTERS:
@@ -68,6 +108,18 @@ class Query:
             )
         if self.max_objects < 1:
             raise QueryError(f"max_objects is {self.max_objects}, expected at least 1")
+
+    def require_spatial(self) -> None:
+        """Refuse a question whose answer is not a `Grounding`.
+
+        Raises:
+            QueryError: the task is none of SPATIAL_TASKS.
+        """
+        if self.task not in SPATIAL_TASKS:
+            raise QueryError(
+                f"a '{self.task.value}' query cannot be grounded in one picture, expected one of "
+                f"{', '.join(task.value for task in SPATIAL_TASKS)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

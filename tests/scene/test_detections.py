@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from qwen3vl_ros.errors import QueryError
-from qwen3vl_ros.scene.detections import MAX_QUERY_CHARACTERS, Grounding, Query, Task
+from qwen3vl_ros.scene.detections import (
+    MAX_QUERY_CHARACTERS,
+    SPATIAL_TASKS,
+    Grounding,
+    Query,
+    Task,
+)
+from qwen3vl_ros.scene.tools import Tool
+
+GRASP = Tool(name="grasp", description="Close the gripper.", parameters={"type": "object"})
 
 
 @pytest.mark.parametrize(
@@ -21,6 +30,10 @@ from qwen3vl_ros.scene.detections import MAX_QUERY_CHARACTERS, Grounding, Query,
         pytest.param({"task": Task.DETECT_3D, "text": "chair"}, id="detect 3d"),
         pytest.param({"task": Task.REFER, "text": "x" * MAX_QUERY_CHARACTERS}, id="longest"),
         pytest.param({"task": Task.REFER, "text": "mug", "max_objects": 1}, id="one object"),
+        pytest.param({"task": Task.SPOT_TEXT}, id="text needs no words"),
+        pytest.param({"task": Task.LIST_EVENTS}, id="events need no words"),
+        pytest.param({"task": Task.COMPARE, "text": "Which is newer?"}, id="compare"),
+        pytest.param({"task": Task.ACT, "text": "Take it.", "tools": (GRASP,)}, id="act"),
     ],
 )
 def test_a_query_can_be_asked(query: dict[str, Any]) -> None:
@@ -47,6 +60,14 @@ def test_a_query_can_be_asked(query: dict[str, Any]) -> None:
         pytest.param(
             {"task": Task.REFER, "text": "mug", "max_objects": 0}, "expected at least 1", id="none"
         ),
+        pytest.param({"task": Task.ASK}, "'ask' query has no text", id="ask nothing"),
+        pytest.param(
+            {"task": Task.SPOT_TEXT, "text": "signs"}, "'signs', expected none", id="text of what"
+        ),
+        pytest.param({"task": Task.ACT, "text": "Take it."}, "0 tools", id="act without tools"),
+        pytest.param(
+            {"task": Task.ASK, "text": "Why?", "tools": (GRASP,)}, "1 tools", id="tools to ask"
+        ),
     ],
 )
 def test_a_query_that_asks_nothing_is_refused(query: dict[str, Any], words: str) -> None:
@@ -66,3 +87,16 @@ def test_values_cannot_be_changed() -> None:
     query = Query(task=Task.REFER, text="mug")
     with pytest.raises(FrozenInstanceError):
         query.text = "cup"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("task", SPATIAL_TASKS, ids=lambda task: task.value)
+def test_a_spatial_query_can_be_grounded(task: Task) -> None:
+    words: dict[str, Any] = {"categories": ("mug",)} if task is Task.DETECT else {"text": "mug"}
+    Query(task=task, **words).require_spatial()
+
+
+@pytest.mark.parametrize("task", sorted({*Task} - {*SPATIAL_TASKS, Task.ACT}, key=str))
+def test_any_other_is_refused_and_told_what_can_be(task: Task) -> None:
+    query = Query(task=task, text="" if task in (Task.SPOT_TEXT, Task.LIST_EVENTS) else "mug")
+    with pytest.raises(QueryError, match="expected one of detect, refer, point, detect_3d"):
+        query.require_spatial()

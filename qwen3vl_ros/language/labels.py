@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words of a model made safe to print and publish.
+
+Knows no answer format. Model output is untrusted: it may hold terminal escapes, bidirectional
+overrides, or a picture's own text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+MAX_LABEL_CHARACTERS = 64
+MAX_TEXT_CHARACTERS = 1000
+
+_ANSI_ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b."
+)
+
+
+def clean_label(label: str, *, longest: int = MAX_LABEL_CHARACTERS) -> str:
+    """A label safe to print and publish: NFC, one line, no control characters, not too long.
+
+    >>> clean_label("\\x1b[31mred\\x1b[0m  mug\\n")
+    'red mug'
+    """
+    plain = _ANSI_ESCAPE.sub("", label)
+    # Categories C*: control, invisible formatting (bidi overrides), surrogates, unassigned.
+    visible = "".join(
+        " " if character.isspace() else character
+        for character in plain
+        if character.isspace() or not unicodedata.category(character).startswith("C")
+    )
+    one_line = unicodedata.normalize("NFC", " ".join(visible.split()))
+    return one_line[:longest].rstrip()

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An answer, read (`Reading`), and where in a model's words the answer begins.
+
+Knows no answer format. A thinking model's prompt ends with `<think>`, so its words hold only the
+closing tag; what follows the last one is the answer, and words that never close it hold none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ..errors import AnswerError
+
+BEGIN_OF_THINKING, END_OF_THINKING = "<think>", "</think>"
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading(Generic[T_co]):
+    """What the model said, read.
+
+    Attributes:
+        value: what was found; an empty one only if the model itself said "nothing".
+        complete: False when words are missing at the end; what is there was still read.
+        notes: what was dropped or mended, one sentence each.
+        text: the model's words, whole and untrusted.
+    """
+
+    value: T_co
+    complete: bool
+    notes: tuple[str, ...]
+    text: str
+
+
+def answer_start(text: str, *, thinking: bool) -> int:
+    """Index of the first character after the last `</think>`; 0 if nothing was thought.
+
+    Args:
+        text: the model's words.
+        thinking: whether the prompt ended with `<think>`.
+
+    Raises:
+        AnswerError: the model was still thinking when its words ended.
+
+    >>> text = "Two? No.</think>\\n\\nThree."
+    >>> text[answer_start(text, thinking=True):].strip()
+    'Three.'
+    """
+    end = text.rfind(END_OF_THINKING)
+    if end >= 0:
+        return end + len(END_OF_THINKING)
+    if thinking or text.lstrip().startswith(BEGIN_OF_THINKING):
+        raise AnswerError(
+            f"the model was still thinking after {len(text)} characters, expected "
+            f"'{END_OF_THINKING}' and an answer; allow more new tokens, or ask an Instruct "
+            "checkpoint",
+            answer_text=text,
+        )
+    return 0
+
+
+def excerpt(text: str) -> str:
+    """The start of a model's words, quoted, for an error message."""
+    return repr(text[:80])
