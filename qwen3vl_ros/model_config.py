@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Qwen3-VL sizes as data, read from a checkpoint's own files and never guessed from a name.
 
-Knows no weights and no engine. Field names are upstream's (transformers `configuration_qwen3_vl`).
+Knows no weights and no engine. Field names are upstream's (transformers `configuration_qwen3_vl`
+and `configuration_qwen3_vl_moe`). What a config may not leave open is never filled in: upstream's
+class defaults are of other models (a RoPE theta of 500 000, 60 experts).
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .config_fields import ConfigFields
 from .errors import ConfigError
 
-FAMILIES = ("qwen3_vl", "qwen3_vl_moe")
+DENSE, SPARSE = "qwen3_vl", "qwen3_vl_moe"
+FAMILIES = (DENSE, SPARSE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +60,17 @@ class VisionConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextConfig:
-    """Shape of the text decoder. `num_experts` 0 means dense layers."""
+    """Shape of the text decoder. `num_experts` 0 means dense layers.
+
+    Attributes:
+        intermediate_size: width of a dense layer's MLP; 0 where there is none.
+        num_experts_per_tok: experts that see one token.
+        moe_intermediate_size: width of one expert.
+        norm_topk_prob: the shares of a token's experts are scaled to sum to 1. True in released
+            checkpoints; transformers 5.23 scales whatever the config says.
+        decoder_sparse_step: every how many layers one is sparse.
+        mlp_only_layers: layers that are dense nevertheless.
+    """
 
     vocab_size: int
     hidden_size: int
@@ -73,6 +87,15 @@ class TextConfig:
     num_experts: int = 0
     num_experts_per_tok: int = 0
     moe_intermediate_size: int = 0
+    norm_topk_prob: bool = True
+    decoder_sparse_step: int = 1
+    mlp_only_layers: tuple[int, ...] = ()
+
+    def is_sparse(self, layer: int) -> bool:
+        """Whether a layer, counted from 0, has experts in place of one MLP."""
+        if not self.num_experts or layer in self.mlp_only_layers:
+            return False
+        return (layer + 1) % self.decoder_sparse_step == 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +115,7 @@ def load_model_config(path: Path) -> ModelConfig:
     """Read `config.json` of a checkpoint or engine directory (or the file itself).
 
     Raises:
-        ConfigError: the file is missing, is not JSON, or is of another model family.
+        ConfigError: the file is missing, is not JSON, or does not describe a Qwen3-VL model.
     """
     file = path / "config.json" if path.is_dir() else path
     try:
@@ -102,113 +125,202 @@ def load_model_config(path: Path) -> ModelConfig:
             f"cannot read the model config: {error}; expected the config.json of a Qwen3-VL "
             f"checkpoint at {file}"
         ) from error
-    return model_config_from_dict(values)
+    try:
+        return model_config_from_dict(values)
+    except ConfigError as error:
+        raise ConfigError(f"{error}: {file}") from error
 
 
 def model_config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
     """A `ModelConfig` from the parsed `config.json` of a Qwen3-VL checkpoint.
 
     Raises:
-        ConfigError: another family, or a field is missing or inconsistent.
+        ConfigError: another family, or a field is missing, of the wrong kind, or inconsistent.
     """
-    model_type = str(values.get("model_type", ""))
+    fields = ConfigFields("", values)
+    model_type = fields.text("model_type")
     if model_type not in FAMILIES:
         raise ConfigError(
             f"config.json says model_type '{model_type}', expected one of {', '.join(FAMILIES)}; "
             "this project runs Qwen3-VL only, give it a Qwen3-VL checkpoint"
         )
-    try:
-        vision = _vision_from_dict(values["vision_config"])
-        text = _text_from_dict(
-            values["text_config"], tied=bool(values.get("tie_word_embeddings", False))
-        )
-        config = ModelConfig(
-            model_type=model_type,
-            vision=vision,
-            text=text,
-            image_token_id=int(values["image_token_id"]),
-            video_token_id=int(values["video_token_id"]),
-            vision_start_token_id=int(values["vision_start_token_id"]),
-            vision_end_token_id=int(values["vision_end_token_id"]),
-        )
-    except KeyError as error:
-        raise ConfigError(f"config.json has no field {error}; is the checkpoint whole?") from error
-    _check(config)
+    text_fields = fields.section("text_config")
+    # As transformers has it, the top level decides; a text section saved on its own carries the
+    # default of its class there.
+    tied = (fields if fields.has("tie_word_embeddings") else text_fields).flag(
+        "tie_word_embeddings", default=False
+    )
+    config = ModelConfig(
+        model_type=model_type,
+        vision=_vision_config(fields.section("vision_config")),
+        text=_text_config(text_fields, tied=tied, sparse=model_type == SPARSE),
+        image_token_id=fields.count("image_token_id", least=0),
+        video_token_id=fields.count("video_token_id", least=0),
+        vision_start_token_id=fields.count("vision_start_token_id", least=0),
+        vision_end_token_id=fields.count("vision_end_token_id", least=0),
+    )
+    _check_vision(config.vision)
+    _check_text(config.text)
+    _check_together(config)
     return config
 
 
-def _vision_from_dict(values: Mapping[str, Any]) -> VisionConfig:
+def _vision_config(fields: ConfigFields) -> VisionConfig:
+    fields.expect("hidden_act", "gelu_pytorch_tanh")
+    if fields.has("rope_parameters"):  # transformers 5 writes down what was always so
+        rope = fields.section("rope_parameters")
+        rope.expect("rope_type", "axial")
+        rope.expect("rope_theta", 10000.0)
     return VisionConfig(
-        depth=int(values["depth"]),
-        hidden_size=int(values["hidden_size"]),
-        intermediate_size=int(values["intermediate_size"]),
-        num_heads=int(values["num_heads"]),
-        out_hidden_size=int(values["out_hidden_size"]),
-        num_position_embeddings=int(values["num_position_embeddings"]),
-        deepstack_visual_indexes=tuple(int(i) for i in values["deepstack_visual_indexes"]),
-        patch_size=int(values.get("patch_size", 16)),
-        temporal_patch_size=int(values.get("temporal_patch_size", 2)),
-        spatial_merge_size=int(values.get("spatial_merge_size", 2)),
-        in_channels=int(values.get("in_channels", 3)),
+        depth=fields.count("depth"),
+        hidden_size=fields.count("hidden_size"),
+        intermediate_size=fields.count("intermediate_size"),
+        num_heads=fields.count("num_heads"),
+        out_hidden_size=fields.count("out_hidden_size"),
+        num_position_embeddings=fields.count("num_position_embeddings"),
+        deepstack_visual_indexes=fields.counts("deepstack_visual_indexes"),
+        patch_size=fields.count("patch_size", default=16),
+        temporal_patch_size=fields.count("temporal_patch_size", default=2),
+        spatial_merge_size=fields.count("spatial_merge_size", default=2),
+        in_channels=fields.count("in_channels", default=3),
     )
 
 
-def _text_from_dict(values: Mapping[str, Any], *, tied: bool) -> TextConfig:
+def _text_config(fields: ConfigFields, *, tied: bool, sparse: bool) -> TextConfig:
+    fields.expect("hidden_act", "silu")
+    fields.expect("attention_bias", False)
     # transformers 5 writes `rope_parameters`; released checkpoints carry `rope_theta` beside
-    # `rope_scaling`. The class default of theta (500 000) is wrong for every released checkpoint.
-    rope = values.get("rope_parameters") or values.get("rope_scaling")
-    if rope is None:
-        raise KeyError("text_config.rope_scaling")
-    theta = rope.get("rope_theta", values.get("rope_theta"))
-    if theta is None:
-        raise KeyError("text_config.rope_theta")
-    section = tuple(int(n) for n in rope["mrope_section"])
+    # `rope_scaling`.
+    rope = fields.section("rope_parameters" if fields.has("rope_parameters") else "rope_scaling")
+    for key in ("rope_type", "type"):
+        rope.expect(key, "default")
+    rope.expect("mrope_interleaved", True)
+    section = rope.counts("mrope_section")
     if len(section) != 3:
         raise ConfigError(f"mrope_section has {len(section)} entries, expected 3 (T, H, W)")
-    heads = int(values["num_attention_heads"])
-    hidden = int(values["hidden_size"])
+    heads, hidden_size = fields.count("num_attention_heads"), fields.count("hidden_size")
+    experts: dict[str, Any] = {}
+    if sparse:
+        experts = _expert_fields(fields)
+    else:
+        fields.expect("num_experts", 0)
+    # Unused, and not always written, where every layer is sparse.
+    unused = sparse and experts["decoder_sparse_step"] == 1 and not experts["mlp_only_layers"]
     return TextConfig(
-        vocab_size=int(values["vocab_size"]),
-        hidden_size=hidden,
-        intermediate_size=int(values["intermediate_size"]),
-        num_hidden_layers=int(values["num_hidden_layers"]),
+        vocab_size=fields.count("vocab_size"),
+        hidden_size=hidden_size,
+        intermediate_size=fields.count(
+            "intermediate_size", default=0 if unused else None, least=0 if unused else 1
+        ),
+        num_hidden_layers=fields.count("num_hidden_layers"),
         num_attention_heads=heads,
-        num_key_value_heads=int(values["num_key_value_heads"]),
-        head_dim=int(values.get("head_dim") or hidden // heads),
-        rope_theta=float(theta),
-        mrope_section=section,
-        rms_norm_eps=float(values.get("rms_norm_eps", 1e-6)),
-        max_position_embeddings=int(values.get("max_position_embeddings", 262144)),
-        tie_word_embeddings=bool(values.get("tie_word_embeddings", tied) or tied),
-        num_experts=int(values.get("num_experts") or 0),
-        num_experts_per_tok=int(values.get("num_experts_per_tok") or 0),
-        moe_intermediate_size=int(values.get("moe_intermediate_size") or 0),
+        num_key_value_heads=fields.count("num_key_value_heads"),
+        head_dim=fields.count("head_dim", default=hidden_size // heads),
+        rope_theta=(rope if rope.has("rope_theta") else fields).number("rope_theta"),
+        mrope_section=(section[0], section[1], section[2]),
+        rms_norm_eps=fields.number("rms_norm_eps", default=1e-6),
+        max_position_embeddings=fields.count("max_position_embeddings", default=262144),
+        tie_word_embeddings=tied,
+        **experts,
     )
 
 
-def _check(config: ModelConfig) -> None:
-    text, vision = config.text, config.vision
-    if sum(text.mrope_section) * 2 != text.head_dim:
+def _expert_fields(fields: ConfigFields) -> dict[str, Any]:
+    # transformers 5 writes `num_local_experts`.
+    experts = "num_experts" if fields.has("num_experts") else "num_local_experts"
+    return {
+        "num_experts": fields.count(experts if fields.has(experts) else "num_experts"),
+        "num_experts_per_tok": fields.count("num_experts_per_tok"),
+        "moe_intermediate_size": fields.count("moe_intermediate_size"),
+        "norm_topk_prob": fields.flag("norm_topk_prob", default=True),
+        "decoder_sparse_step": fields.count("decoder_sparse_step", default=1),
+        "mlp_only_layers": fields.counts("mlp_only_layers", default=()),
+    }
+
+
+def _check_vision(vision: VisionConfig) -> None:
+    if vision.hidden_size % vision.num_heads:
         raise ConfigError(
-            f"mrope_section {list(text.mrope_section)} sums to {sum(text.mrope_section)}, "
-            f"expected half of head_dim {text.head_dim}"
+            f"vision_config.hidden_size {vision.hidden_size} cannot be shared evenly by "
+            f"{vision.num_heads} heads"
         )
-    if text.num_attention_heads % text.num_key_value_heads:
+    if vision.head_dim % 4:
         raise ConfigError(
-            f"{text.num_attention_heads} attention heads cannot share "
-            f"{text.num_key_value_heads} key-value heads evenly"
-        )
-    if vision.out_hidden_size != text.hidden_size:
-        raise ConfigError(
-            f"vision out_hidden_size is {vision.out_hidden_size}, expected the text hidden_size "
-            f"{text.hidden_size}"
+            f"the tower's heads are {vision.head_dim} wide, expected a multiple of 4: rows and "
+            "columns each turn pairs of them"
         )
     if vision.position_grid**2 != vision.num_position_embeddings:
         raise ConfigError(
             f"num_position_embeddings {vision.num_position_embeddings} is not a square"
         )
-    if any(not 0 <= index < vision.depth for index in vision.deepstack_visual_indexes):
+    taps = vision.deepstack_visual_indexes
+    if not taps or any(not 0 <= index < vision.depth for index in taps):
         raise ConfigError(
-            f"deepstack_visual_indexes {list(vision.deepstack_visual_indexes)} reach beyond the "
-            f"tower's {vision.depth} blocks"
+            f"deepstack_visual_indexes {list(taps)} should name some of the tower's "
+            f"{vision.depth} blocks, counted from 0"
+        )
+    if list(taps) != sorted(set(taps)):
+        raise ConfigError(f"deepstack_visual_indexes {list(taps)} do not rise from tap to tap")
+
+
+def _check_text(text: TextConfig) -> None:
+    if text.num_attention_heads % text.num_key_value_heads:
+        raise ConfigError(
+            f"{text.num_attention_heads} attention heads cannot share "
+            f"{text.num_key_value_heads} key-value heads evenly"
+        )
+    section, half = text.mrope_section, text.head_dim // 2
+    if sum(section) * 2 != text.head_dim:
+        raise ConfigError(
+            f"mrope_section {list(section)} sums to {sum(section)}, expected half of head_dim "
+            f"{text.head_dim}"
+        )
+    if any(axis + 3 * (section[axis] - 1) >= half for axis in (1, 2)):
+        raise ConfigError(
+            f"mrope_section {list(section)} cannot be interleaved: rows and columns take every "
+            f"third of {half} frequencies"
+        )
+    if text.num_experts_per_tok > text.num_experts:
+        raise ConfigError(
+            f"num_experts_per_tok is {text.num_experts_per_tok}, expected at most the "
+            f"{text.num_experts} experts there are"
+        )
+    layers = text.num_hidden_layers
+    if any(layer >= layers for layer in text.mlp_only_layers):
+        raise ConfigError(
+            f"mlp_only_layers {list(text.mlp_only_layers)} reach beyond the decoder's {layers} "
+            "layers"
+        )
+    if text.num_experts and not any(text.is_sparse(layer) for layer in range(layers)):
+        raise ConfigError(
+            f"no layer is sparse with decoder_sparse_step {text.decoder_sparse_step} and "
+            f"mlp_only_layers {list(text.mlp_only_layers)}, expected model_type '{DENSE}' then"
+        )
+
+
+def _check_together(config: ModelConfig) -> None:
+    text, vision = config.text, config.vision
+    if vision.out_hidden_size != text.hidden_size:
+        raise ConfigError(
+            f"vision out_hidden_size is {vision.out_hidden_size}, expected the text hidden_size "
+            f"{text.hidden_size}"
+        )
+    if len(vision.deepstack_visual_indexes) > text.num_hidden_layers:
+        raise ConfigError(
+            f"{len(vision.deepstack_visual_indexes)} deepstack taps go into the first decoder "
+            f"layers, and there are {text.num_hidden_layers}"
+        )
+    ids = {
+        name: getattr(config, name)
+        for name in (
+            "image_token_id",
+            "video_token_id",
+            "vision_start_token_id",
+            "vision_end_token_id",
+        )
+    }
+    if len(set(ids.values())) < len(ids) or max(ids.values()) >= text.vocab_size:
+        raise ConfigError(
+            f"the special tokens are {ids}, expected four different ids below vocab_size "
+            f"{text.vocab_size}"
         )

@@ -33,7 +33,7 @@ ROOMS = (
     "scene",
     "ground",
 )
-GROUND = {"model_config", "errors"}
+GROUND = {"model_config", "config_fields", "errors"}
 # Generated from msg/, srv/ and action/ into the package; above everything, as ROS is.
 INTERFACES = {"msg", "srv", "action"}
 

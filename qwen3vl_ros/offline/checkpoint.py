@@ -23,14 +23,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..errors import CheckpointError, ConfigError
-from ..model_config import ModelConfig, load_model_config
+from ..errors import CheckpointError
+from ..model_config import ModelConfig, TextConfig, load_model_config
+from .config_writing import config_dict
 from .reference_model import ReferenceModel
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 NUMBER_KINDS = ("F32", "BF16", "F16")  # as safetensors names them
+MOST_FAULTS = 50  # named in one message; the wrong config of a large model has thousands
 HEAD = "lm_head.weight"
 EMBEDDING = "model.language_model.embed_tokens.weight"
 
@@ -40,25 +42,24 @@ def load_checkpoint(directory: Path, dtype: torch.dtype = torch.float32) -> Refe
 
     Raises:
         ConfigError: `config.json` is missing or of another family.
-        CheckpointError: weights are missing, pickled, damaged, or are not this model's: every
-            missing, unexpected and misshapen tensor is named.
+        CheckpointError: weights are missing, pickled, damaged, or are not this model's: the
+            missing, unexpected and misshapen tensors are named, and counted.
     """
     if directory.suffix in PICKLE_SUFFIXES:
         raise _pickled(directory, reason=f"its suffix is '{directory.suffix}'")
     config = load_model_config(directory)
     with torch.device("meta"):
         model = ReferenceModel(config)
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    files = tensor_files(directory)
-    redundant_head = config.text.tie_word_embeddings and HEAD in files
-    if redundant_head:  # some trainers save a tied head as well
-        expected[HEAD] = expected[EMBEDDING]
-    _check(directory, files, expected)
+    files = checked_files(directory, config)
     tensors: dict[str, Tensor] = {}
     for file in sorted(set(files.values())):
         with _opened(file) as weights:
             for name in (name for name, where in files.items() if where == file):
                 tensors[name] = weights.get_tensor(name).to(dtype)
+    for name, tensor in model.state_dict().items():
+        if tensors[name].shape != tensor.shape:  # experts, the other way round
+            tensors[name] = tensors[name].mT.contiguous()
+    redundant_head = config.text.tie_word_embeddings and HEAD in tensors
     if redundant_head and not torch.equal(tensors.pop(HEAD), tensors[EMBEDDING]):
         raise CheckpointError(
             f"config.json ties the head to the embedding, but {HEAD} differs from {EMBEDDING}; "
@@ -66,6 +67,34 @@ def load_checkpoint(directory: Path, dtype: torch.dtype = torch.float32) -> Refe
         )
     model.load_state_dict(tensors, assign=True)
     return model
+
+
+def checked_files(directory: Path, config: ModelConfig) -> dict[str, Path]:
+    """The file of each tensor, by name; all of the model's are there and fit, nothing else is.
+
+    A tied head may be stored as well (some trainers do), and experts may lie either way round
+    (transformers 5 reads both, and writes the other way than checkpoints are released).
+
+    Raises:
+        CheckpointError: as `load_checkpoint`.
+    """
+    _refuse_square_experts(config.text)
+    with torch.device("meta"):
+        state = ReferenceModel(config).state_dict()
+    shapes = {name: [tuple(tensor.shape)] for name, tensor in state.items()}
+    for name, (shape,) in shapes.items():
+        if is_expert_tensor(name):
+            shapes[name] = [shape, (shape[0], shape[2], shape[1])]
+    files = tensor_files(directory)
+    if config.text.tie_word_embeddings and HEAD in files:
+        shapes[HEAD] = shapes[EMBEDDING]
+    _check(directory, files, shapes)
+    return files
+
+
+def is_expert_tensor(name: str) -> bool:
+    """Whether a tensor holds all experts of a layer: (E, in, out) as released."""
+    return name.endswith((".mlp.experts.gate_up_proj", ".mlp.experts.down_proj"))
 
 
 def tensor_files(directory: Path) -> dict[str, Path]:
@@ -97,6 +126,7 @@ def write_checkpoint(
     Each file appears whole or not at all (written beside its place, then renamed), the config
     after the weights it describes.
     """
+    _refuse_square_experts(model.config.text)
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: tensor.detach().to(device="cpu", dtype=dtype).contiguous()
@@ -110,67 +140,6 @@ def write_checkpoint(
     _write_atomically(
         directory / "config.json", lambda file: file.write_text(text, encoding="utf-8")
     )
-
-
-def config_dict(config: ModelConfig, dtype: torch.dtype = torch.bfloat16) -> dict[str, Any]:
-    """`config.json` as released checkpoints write it: `rope_theta` beside `rope_scaling`.
-
-    transformers 5 reads this form too. The inverse of `model_config_from_dict`.
-    """
-    text, vision = config.text, config.vision
-    if text.num_experts:
-        raise ConfigError(
-            f"cannot write a config with {text.num_experts} experts; only dense models are written"
-        )
-    dtype_name = str(dtype).removeprefix("torch.")
-    return {
-        "architectures": ["Qwen3VLForConditionalGeneration"],
-        "model_type": config.model_type,
-        "dtype": dtype_name,
-        "image_token_id": config.image_token_id,
-        "video_token_id": config.video_token_id,
-        "vision_start_token_id": config.vision_start_token_id,
-        "vision_end_token_id": config.vision_end_token_id,
-        "tie_word_embeddings": text.tie_word_embeddings,
-        "text_config": {
-            "model_type": "qwen3_vl_text",
-            "dtype": dtype_name,
-            "vocab_size": text.vocab_size,
-            "hidden_size": text.hidden_size,
-            "intermediate_size": text.intermediate_size,
-            "num_hidden_layers": text.num_hidden_layers,
-            "num_attention_heads": text.num_attention_heads,
-            "num_key_value_heads": text.num_key_value_heads,
-            "head_dim": text.head_dim,
-            "hidden_act": "silu",
-            "attention_bias": False,
-            "attention_dropout": 0.0,
-            "rms_norm_eps": text.rms_norm_eps,
-            "max_position_embeddings": text.max_position_embeddings,
-            "rope_theta": text.rope_theta,
-            "rope_scaling": {
-                "rope_type": "default",
-                "mrope_section": list(text.mrope_section),
-                "mrope_interleaved": True,
-            },
-            "tie_word_embeddings": text.tie_word_embeddings,
-        },
-        "vision_config": {
-            "model_type": "qwen3_vl",  # sic: without `_vision`, as released
-            "depth": vision.depth,
-            "hidden_size": vision.hidden_size,
-            "intermediate_size": vision.intermediate_size,
-            "num_heads": vision.num_heads,
-            "hidden_act": "gelu_pytorch_tanh",
-            "in_channels": vision.in_channels,
-            "patch_size": vision.patch_size,
-            "temporal_patch_size": vision.temporal_patch_size,
-            "spatial_merge_size": vision.spatial_merge_size,
-            "out_hidden_size": vision.out_hidden_size,
-            "num_position_embeddings": vision.num_position_embeddings,
-            "deepstack_visual_indexes": list(vision.deepstack_visual_indexes),
-        },
-    }
 
 
 def _sharded_files(directory: Path, index: Path) -> dict[str, Path]:
@@ -206,24 +175,42 @@ def _sharded_files(directory: Path, index: Path) -> dict[str, Path]:
     return files
 
 
-def _check(directory: Path, files: dict[str, Path], expected: dict[str, tuple[int, ...]]) -> None:
-    """Raise unless the tensors in `files` are exactly the expected ones."""
-    faults = [f"{name} is missing" for name in sorted(expected.keys() - files.keys())]
-    faults += [f"{name} is not a tensor of this model" for name in sorted(files.keys() - expected)]
+def _check(
+    directory: Path, files: dict[str, Path], shapes: dict[str, list[tuple[int, ...]]]
+) -> None:
+    """Raise unless the tensors in `files` are exactly those expected, in one of their shapes."""
+    faults = [f"{name} is missing" for name in sorted(shapes.keys() - files.keys())]
+    faults += [f"{name} is not a tensor of this model" for name in sorted(files.keys() - shapes)]
     for file in sorted(set(files.values())):
         with _opened(file) as weights:
-            for name in sorted(n for n, where in files.items() if where == file and n in expected):
+            for name in sorted(n for n, where in files.items() if where == file and n in shapes):
                 header = weights.get_slice(name)
                 shape, kind = tuple(header.get_shape()), header.get_dtype()
-                if shape != expected[name]:
-                    faults.append(f"{name} has shape {shape}, expected {expected[name]}")
+                if shape not in shapes[name]:
+                    expected = " or ".join(str(one) for one in shapes[name])
+                    faults.append(f"{name} has shape {shape}, expected {expected}")
                 if kind not in NUMBER_KINDS:
                     faults.append(f"{name} holds {kind}, expected one of {NUMBER_KINDS}")
     if faults:
+        rest = len(faults) - MOST_FAULTS
+        named = "; ".join([*faults[:MOST_FAULTS], *([f"and {rest} more"] if rest > 0 else [])])
         raise CheckpointError(
-            f"the weights are not those of config.json, differences ({len(faults)}): "
-            f"{'; '.join(faults)}. Give it an unquantised checkpoint whose files belong together: "
+            f"the weights are not those of config.json, differences ({len(faults)}): {named}. "
+            "Give it an unquantised checkpoint whose files belong together: "
             f"{directory}"
+        )
+
+
+def _refuse_square_experts(text: TextConfig) -> None:
+    """Nothing in a file says which way round experts lie but their shape."""
+    if text.num_experts and text.hidden_size in (
+        text.moe_intermediate_size,
+        2 * text.moe_intermediate_size,
+    ):
+        raise CheckpointError(
+            f"experts of hidden_size {text.hidden_size} and moe_intermediate_size "
+            f"{text.moe_intermediate_size} have square matrices, and checkpoints are written "
+            "either way round; no released Qwen3-VL has such experts, change one of the two"
         )
 
 

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .reference_model import RMSNorm, TextAttention, VisionAttention
+from .reference_decoder import RMSNorm, TextAttention
+from .reference_vision import VisionAttention
 
 
 def exchanged(module: nn.Module) -> nn.Module:

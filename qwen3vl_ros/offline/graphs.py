@@ -29,7 +29,8 @@ from ..model_config import ModelConfig, TextConfig, VisionConfig
 from ..runtime.engine import is_resident
 from .checkpoint import EMBEDDING, HEAD
 from .graph_modules import CachedDecoder, exchanged
-from .reference_model import TextDecoder, VisionTower
+from .reference_decoder import TextDecoder
+from .reference_vision import VisionTower
 
 OPSET = 23  # the first with RMSNormalization and RotaryEmbedding
 DEEPSTACK_LAYERS = 3

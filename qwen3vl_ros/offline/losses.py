@@ -18,14 +18,10 @@ from ..image.positions import vision_position_taps, vision_rotary
 from .dense_targets import DetectorHead
 from .lessons import OPENING_WEIGHT, QuestionBatch
 from .pictures import Pictures
-from .reference_model import (
-    DecoderLayer,
-    PatchMerger,
-    ReferenceModel,
-    VisionTower,
-    init_weights,
-    rotated,
-)
+from .reference_decoder import DecoderLayer
+from .reference_model import ReferenceModel, init_weights
+from .reference_rotation import rotated
+from .reference_vision import PatchMerger, VisionTower
 
 READING_HEAD = (1, 0)  # layer and head told which words to read
 # Layers and heads told where to look. Number n of a list belongs to head n % 4, which looks at the

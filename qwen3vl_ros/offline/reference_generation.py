@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ..image.positions import text_positions, text_rotary, vision_position_taps, vision_rotary
 from ..model_config import ModelConfig
-from .reference_model import KVCache, ReferenceModel
+from .reference_decoder import KVCache
+from .reference_model import ReferenceModel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

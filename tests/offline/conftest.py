@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -49,6 +50,20 @@ def small_config() -> ModelConfig:
         vision_start_token_id=62,
         vision_end_token_id=63,
     )
+
+
+@pytest.fixture(scope="session")
+def small_experts_config(small_config: ModelConfig) -> ModelConfig:
+    """The same with an own head, and 8 experts in layers 0, 2 and 3, of which 3 see a token."""
+    text = dataclasses.replace(
+        small_config.text,
+        tie_word_embeddings=False,
+        num_experts=8,
+        num_experts_per_tok=3,
+        moe_intermediate_size=20,
+        mlp_only_layers=(1,),
+    )
+    return dataclasses.replace(small_config, model_type="qwen3_vl_moe", text=text)
 
 
 @pytest.fixture(scope="session")
