@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from qwen3vl_ros.errors import QueryError
 from qwen3vl_ros.language.prompt import prompt_from_query, prompt_text
 from qwen3vl_ros.language.tokenizer import Tokenizer
-from qwen3vl_ros.model_config import ModelConfig, TextConfig, VisionConfig
+from qwen3vl_ros.model_config import ModelConfig
 from qwen3vl_ros.scene.detections import Query, Task
 
 QUERIES = {
@@ -22,37 +22,6 @@ QUERIES = {
     "detect-3d": Query(task=Task.DETECT_3D, text="bottle"),
     "unicode": Query(task=Task.REFER, text="cafe\u0301 椅子 1024 'quoted' \"twice\" {braces}"),
 }
-
-
-@pytest.fixture
-def config(tokenizer: Tokenizer) -> ModelConfig:
-    return ModelConfig(
-        model_type="qwen3_vl",
-        vision=VisionConfig(
-            depth=1,
-            hidden_size=8,
-            intermediate_size=8,
-            num_heads=1,
-            out_hidden_size=8,
-            num_position_embeddings=4,
-            deepstack_visual_indexes=(0,),
-        ),
-        text=TextConfig(
-            vocab_size=tokenizer.vocab_size,
-            hidden_size=8,
-            intermediate_size=8,
-            num_hidden_layers=1,
-            num_attention_heads=1,
-            num_key_value_heads=1,
-            head_dim=8,
-            rope_theta=10000.0,
-            mrope_section=(2, 1, 1),
-        ),
-        image_token_id=tokenizer.token_id("<|image_pad|>"),
-        video_token_id=tokenizer.token_id("<|video_pad|>"),
-        vision_start_token_id=tokenizer.token_id("<|vision_start|>"),
-        vision_end_token_id=tokenizer.token_id("<|vision_end|>"),
-    )
 
 
 @pytest.mark.parametrize(
