@@ -11,7 +11,7 @@ Spans are (start, stop) character indices into the text as given.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 MAX_DEPTH = 8
@@ -60,12 +60,14 @@ class ScannedText:
         malformed: how many more began and could not be read.
         complete: False when the text ends inside an object or a list of objects.
         is_empty_list: the text, or its fenced part, is exactly an empty list.
+        cut: of the object that the text ends in, the entries that are whole.
     """
 
     objects: tuple[Value, ...]
     malformed: int
     complete: bool
     is_empty_list: bool
+    cut: dict[str, Value] = field(default_factory=dict)
 
 
 class _MalformedError(Exception):
@@ -77,7 +79,11 @@ class _MalformedError(Exception):
 
 
 class _TruncatedError(Exception):
-    """The text ends inside a value."""
+    """The text ends inside a value; `entries` are the whole ones of the outermost object."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries: dict[str, Value] = {}
 
 
 def scan_objects(text: str) -> ScannedText:
@@ -94,6 +100,7 @@ def scan_objects(text: str) -> ScannedText:
     malformed = 0
     depth = 0  # open lists of objects
     truncated = False
+    cut: dict[str, Value] = {}
     while landmark := _LANDMARK.search(text, place):
         place = landmark.end()
         if landmark[0] == _FENCE:
@@ -106,8 +113,8 @@ def scan_objects(text: str) -> ScannedText:
         else:
             try:
                 value = _scan_value(text, landmark.start(), 0)
-            except _TruncatedError:
-                truncated = True
+            except _TruncatedError as error:
+                truncated, cut = True, error.entries
                 break
             except _MalformedError as error:
                 malformed += 1
@@ -124,6 +131,7 @@ def scan_objects(text: str) -> ScannedText:
         malformed=malformed,
         complete=not truncated and depth == 0,
         is_empty_list=False,
+        cut=cut,
     )
 
 
@@ -168,18 +176,29 @@ def _scan_list(text: str, start: int, depth: int) -> Value:
 
 def _scan_dict(text: str, start: int, depth: int) -> Value:
     entries: dict[str, Value] = {}
-    place = _skip_blanks(text, start + 1)
-    while text[place] != "}":
-        if text[place] not in _STRINGS:
-            raise _MalformedError(place)
-        key = _scan_string(text, place)
-        place = _skip_blanks(text, key.stop)
-        # a key given twice has no single meaning
-        if text[place] != ":" or not isinstance(key.content, str) or key.content in entries:
-            raise _MalformedError(place)
-        entries[key.content] = _scan_value(text, place + 1, depth + 1)
-        place = _after_separator(text, entries[key.content].stop, "}")
+    try:
+        place = _skip_blanks(text, start + 1)
+        while text[place] != "}":
+            place = _scan_entry(text, place, depth, entries)
+    except _TruncatedError as error:
+        error.entries = entries
+        raise
     return Value(content=entries, start=start, stop=place + 1)
+
+
+def _scan_entry(text: str, place: int, depth: int, entries: dict[str, Value]) -> int:
+    """Adds the entry at `place` to `entries`, the caller's; the place of the next."""
+    if text[place] not in _STRINGS:
+        raise _MalformedError(place)
+    key = _scan_string(text, place)
+    place = _skip_blanks(text, key.stop)
+    # a key given twice has no single meaning
+    if text[place] != ":" or not isinstance(key.content, str) or key.content in entries:
+        raise _MalformedError(place)
+    value = _scan_value(text, place + 1, depth + 1)
+    place = _after_separator(text, value.stop, "}")
+    entries[key.content] = value  # not before: a number at the very end may go on
+    return place
 
 
 def _after_separator(text: str, place: int, closing: str) -> int:

@@ -18,6 +18,17 @@ _ANSI_ESCAPE = re.compile(
 )
 
 
+def clean_words(words: str) -> str:
+    """Words of any length safe to print and publish; lines and tabs stay.
+
+    >>> clean_words("Two:\\n- a \\x1b[31mred\\x1b[0m mug\\x07")
+    'Two:\\n- a red mug'
+    """
+    plain = _ANSI_ESCAPE.sub("", words)
+    visible = (c for c in plain if c in "\n\t" or not unicodedata.category(c).startswith("C"))
+    return unicodedata.normalize("NFC", "".join(visible)).strip()
+
+
 def clean_label(label: str, *, longest: int = MAX_LABEL_CHARACTERS) -> str:
     """A label safe to print and publish: NFC, one line, no control characters, not too long.
 

@@ -10,13 +10,13 @@ the model itself left empty, `[]`, is one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ..errors import AnswerError
 from .coordinates import DroppedError
-from .json_scan import Value, scan_objects
+from .json_scan import ScannedText, Value, scan_objects
 from .reading import Reading, answer_start, excerpt
 
 T = TypeVar("T")
@@ -37,8 +37,11 @@ class Found(Generic[T]):
     mended: tuple[str, ...] = ()
 
 
+Entries = Mapping[str, Value]
 # Entries of one object, and where the scanned part of the text begins; raises DroppedError.
-ObjectReader = Callable[[Mapping[str, Value], int], Found[T]]
+ObjectReader = Callable[[Entries, int], Found[T]]
+# The objects that an object stands for: itself, or several written as one.
+Splitter = Callable[[Entries], Sequence[Entries]]
 
 
 def read_objects(
@@ -48,6 +51,7 @@ def read_objects(
     expected: str,
     max_objects: int,
     thinking: bool = False,
+    split: Splitter | None = None,
 ) -> Reading[tuple[T, ...]]:
     """Read a list of objects.
 
@@ -57,6 +61,7 @@ def read_objects(
         expected: what an object should hold, for the error message.
         max_objects: objects beyond this many are not read, with a note.
         thinking: whether the prompt ended with `<think>`.
+        split: for formats that write several objects as one.
 
     Raises:
         AnswerError: no object can be read, and the answer is not an empty list.
@@ -70,10 +75,9 @@ def read_objects(
         notes["not well-formed, dropped"] = scanned.malformed
     found: list[T] = []
     seen: set[Hashable] = set()
-    for value in scanned.objects:
-        assert isinstance(value.content, dict), "as the scanner says"
+    for entries in _objects(scanned, split):
         try:
-            one = read_one(value.content, offset)
+            one = read_one(entries, offset)
         except DroppedError as reason:
             notes[f"{reason}, dropped"] += 1
             continue
@@ -97,3 +101,12 @@ def read_objects(
             answer_text=text,
         )
     return Reading(value=tuple(found), complete=scanned.complete, notes=reasons, text=text)
+
+
+def _objects(scanned: ScannedText, split: Splitter | None) -> Iterator[Entries]:
+    for value in scanned.objects:
+        assert isinstance(value.content, dict), "as the scanner says"
+        yield from split(value.content) if split else (value.content,)
+    # What is whole of an object cut off is known only where it stands for several.
+    if split and (several := split(scanned.cut)) != [scanned.cut]:
+        yield from several
