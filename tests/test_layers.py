@@ -54,6 +54,7 @@ HOMES = {
     "tensorrt_rtx_bindings": ("runtime/tensorrt_engine.py", "offline/tensorrt_build.py"),
     "onnxruntime": ("runtime/",),
     "open3d": ("scene/lifting.py", "synthetic/"),
+    "matplotlib": ("ros/demo_",),
 }
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler", "base"}
 LONGEST_FILE = 400

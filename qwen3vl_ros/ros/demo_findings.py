@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..scene.box_matching import overlap_of_boxes
 from ..scene.camera import Intrinsics
-from ..scene.detections import Detection2D, Detection3D
+from ..scene.detections import Detection2D
 from ..scene.geometry import Array, OrientedBox, quaternion_from_rotation
 
 # From this overlap on, a box is usually said to be of the same thing.
@@ -25,7 +25,7 @@ ORDERS = np.array(list(permutations(range(3))))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Moment:
+class Sighting:
     """One picture of the robot's camera, and where the robot was.
 
     Attributes:
@@ -58,7 +58,7 @@ class Finding:
     Attributes:
         name: what was asked for.
         truth: None when it is not there.
-        moment: the picture that was answered about.
+        sighting: the picture that was answered about.
         found_2d: the 2D box, None when nothing was found.
         found_3d: its 3D box in the robot's frame, None when there is none.
         others: how many more were found.
@@ -69,9 +69,9 @@ class Finding:
 
     name: str
     truth: Truth | None
-    moment: Moment
+    sighting: Sighting
     found_2d: Detection2D | None
-    found_3d: Detection3D | None
+    found_3d: OrientedBox | None
     others: int
     pictures: int
     answer_s: float
@@ -101,14 +101,14 @@ class Finding:
         """Distance between the centres of the 3D boxes."""
         if self.truth is None or self.found_3d is None:
             return None
-        return float(np.linalg.norm(self.found_3d.box.center_m - self.truth.box.center_m))
+        return float(np.linalg.norm(self.found_3d.center_m - self.truth.box.center_m))
 
     @property
     def size_error_m(self) -> float | None:
         """The largest difference between the extents of the 3D boxes."""
         if self.truth is None or self.found_3d is None:
             return None
-        return float(np.abs(size_difference(self.found_3d.box, self.truth.box)).max())
+        return float(np.abs(size_difference(self.found_3d, self.truth.box)).max())
 
 
 def size_difference(found: OrientedBox, true: OrientedBox) -> Array:
@@ -122,7 +122,7 @@ def size_difference(found: OrientedBox, true: OrientedBox) -> Array:
 
 
 def table(findings: Sequence[Finding], *, frame_id: str) -> str:
-    """What was found where, for a terminal."""
+    """What was found where, for a terminal; below it what the node remarked."""
     head = (
         "asked for",
         "2D IoU",
@@ -130,28 +130,27 @@ def table(findings: Sequence[Finding], *, frame_id: str) -> str:
         "truth, m",
         "centre off",
         "size off",
-        "from",
     )
     rows = [head, *(_row(finding) for finding in findings)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+    remarks = [f"{finding.name}: {finding.remark}" for finding in findings if finding.remark]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *remarks])
 
 
 def _row(finding: Finding) -> tuple[str, ...]:
     true = "not there" if finding.truth is None else _place(finding.truth.box)
     if finding.found_2d is None:
-        return finding.name, "", "nothing", true, "", "", ""
+        return finding.name, "", "nothing", true, "", ""
     if finding.found_3d is None:
-        return finding.name, _number(finding.iou), "no 3D box", true, "", "", ""
+        return finding.name, _number(finding.iou), "no 3D box", true, "", ""
     return (
         finding.name,
         _number(finding.iou),
-        _place(finding.found_3d.box),
+        _place(finding.found_3d),
         true,
         _centimetres(finding.center_error_m),
         _centimetres(finding.size_error_m),
-        finding.found_3d.source.value,
     )
 
 
@@ -172,14 +171,13 @@ def as_json(finding: Finding) -> dict[str, object]:
     found_2d, found_3d = finding.found_2d, finding.found_3d
     return {
         "asked_for": finding.name,
-        "stamp_ns": finding.moment.stamp_ns,
+        "stamp_ns": finding.sighting.stamp_ns,
         "pictures": finding.pictures,
         "answer_s": round(finding.answer_s, 3),
         "class_id": None if found_2d is None else found_2d.label,
         "score": None if found_2d is None else round(found_2d.score, 4),
         "xyxy_px": None if found_2d is None else found_2d.xyxy_px.round(1).tolist(),
-        "box_3d": None if found_3d is None else _box_as_json(found_3d.box),
-        "source_3d": None if found_3d is None else found_3d.source.value,
+        "box_3d": None if found_3d is None else _box_as_json(found_3d),
         "others_found": finding.others,
         "truth": None
         if finding.truth is None

@@ -5,36 +5,80 @@ Knows no ROS and nothing of the rest of the picture. The page shows the robot's 
 answer, x forward up and y to the left, so that left on the page is left of the robot. The robot
 moved between the answers; what it found earlier is carried there by the transforms of both
 moments.
+
+A question's truth and its answer have one colour, one number, and a line from one to the other:
+an answer that lies on another question's truth is seen to be wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import cast
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Circle, FancyArrow, Patch, Polygon, Rectangle
-from matplotlib.patheffects import Normal, Stroke
-from matplotlib.text import Text
 from matplotlib.ticker import MultipleLocator
 
 from ..scene.geometry import Array, OrientedBox, inverse, points_in_frame, transform_box
-from .demo_findings import Finding, Moment
+from .demo_findings import Finding, Sighting
+from .demo_names import draw_names
 
 # Okabe and Ito's colours, told apart with any kind of colour vision; numbers say the same.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 INK, FAINT = "#222222", "#8a8a8a"
 FLOOR, FLOOR_EDGE, EARLIER = "#f4f1e4", "#d9d3b8", "#b5b5b5"
+DASHED = (0, (4, 2))
 FAR_M = 6.0
 ROBOT_RADIUS_M = 0.17
 SCENE_MARGIN_M = 0.22
+# A robot that moved less between two answers is drawn once.
+STOOD_STILL_M = 0.02
 
 
-def colour_of(number: int) -> str:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placed:
+    """One question on the map; boxes in the robot's frame at the last answer.
+
+    Attributes:
+        number: of the question, counted from 1.
+        name: what was asked for.
+        true: where it is; None when it is not there.
+        found: where it was found; None when it has no 3D box.
+    """
+
+    number: int
+    name: str
+    true: OrientedBox | None
+    found: OrientedBox | None
+
+    @property
+    def label(self) -> str:
+        """Its number and name; a thing found that is not there says so."""
+        absent = " (not there)" if self.true is None else ""
+        return f"{self.number} {self.name}{absent}"
+
+    @property
+    def boxes(self) -> tuple[OrientedBox, ...]:
+        """The truth first; its name stands beside the first."""
+        return tuple(box for box in (self.true, self.found) if box is not None)
+
+
+def color_of(number: int) -> str:
     """The colour of the n-th question, counted from 1."""
-    return COLOURS[(number - 1) % len(COLOURS)]
+    return PALETTE[(number - 1) % len(PALETTE)]
+
+
+def placed(findings: Sequence[Finding]) -> list[Placed]:
+    """Every finding carried to the robot's frame at the last answer."""
+    T_last_map = inverse(findings[-1].sighting.T_map_base)
+    places = []
+    for number, finding in enumerate(findings, start=1):
+        T_last_then = T_last_map @ finding.sighting.T_map_base
+        true = None if finding.truth is None else transform_box(T_last_then, finding.truth.box)
+        found = None if finding.found_3d is None else transform_box(T_last_then, finding.found_3d)
+        places.append(Placed(number=number, name=finding.name, true=true, found=found))
+    return places
 
 
 def footprint(box: OrientedBox) -> Array:
@@ -50,76 +94,100 @@ def footprint(box: OrientedBox) -> Array:
     return points_in_frame(box.T_frame_box, ring)[:, :2]
 
 
-def seen_floor(moment: Moment) -> Array:
+def seen_floor(sighting: Sighting) -> Array:
     """(4, 2) metres in the robot's frame: the piece of floor that the picture shows.
 
     Cut at `FAR_M` where a corner looks over the horizon.
     """
-    w, h = moment.intrinsics.width, moment.intrinsics.height
+    w, h = sighting.intrinsics.width, sighting.intrinsics.height
     u = np.array([-0.5, w - 0.5, w - 0.5, -0.5])
     v = np.array([h - 0.5, h - 0.5, -0.5, -0.5])
-    rays = moment.intrinsics.deproject(u, v, np.ones(4)) @ moment.T_base_camera[:3, :3].T
-    eye = moment.T_base_camera[:3, 3]
+    rays = sighting.intrinsics.deproject(u, v, np.ones(4)) @ sighting.T_base_camera[:3, :3].T
+    eye = sighting.T_base_camera[:3, 3]
     down = np.maximum(-rays[:, 2], eye[2] / FAR_M)
     return np.asarray(eye[:2] + rays[:, :2] * (eye[2] / down)[:, None])
 
 
 def draw_map(axes: Axes, findings: Sequence[Finding], *, frame_id: str) -> None:
     """Draws the findings (at least one) into axes of any shape; `frame_id` names the frame."""
-    last = findings[-1].moment
-    found: list[tuple[int, OrientedBox]] = []
-    true: list[tuple[int, OrientedBox]] = []
-    for number, finding in enumerate(findings, start=1):
-        T_last_then = inverse(last.T_map_base) @ finding.moment.T_map_base
-        if finding.truth is not None:
-            true.append((number, transform_box(T_last_then, finding.truth.box)))
-        if finding.found_3d is not None:
-            found.append((number, transform_box(T_last_then, finding.found_3d.box)))
-    axes.add_patch(
-        Polygon(
-            seen_floor(last)[:, ::-1],
-            closed=True,
-            facecolor=FLOOR,
-            edgecolor=FLOOR_EDGE,
-            linewidth=1.0,
-            zorder=0,
-        )
-    )
-    for number, box in found:
-        axes.add_patch(
-            Polygon(
-                footprint(box)[:, ::-1],
-                closed=True,
-                facecolor=colour_of(number),
-                alpha=0.45,
-                edgecolor="none",
-                zorder=3,
-            )
-        )
-        x, y = box.center_m[:2]
-        axes.plot(
-            y, x, "o", color=colour_of(number), markersize=6, markeredgecolor="white", zorder=5
-        )
-    for _, box in true:
-        axes.add_patch(
-            Polygon(
-                footprint(box)[:, ::-1],
-                closed=True,
-                fill=False,
-                edgecolor=INK,
-                linewidth=1.6,
-                linestyle=(0, (4, 2)),
-                zorder=4,
-            )
-        )
-        x, y = box.center_m[:2]
-        axes.plot(y, x, "+", color=INK, markersize=11, markeredgewidth=1.6, zorder=6)
-    then = [inverse(last.T_map_base) @ finding.moment.T_map_base for finding in findings]
-    for T_last_base in then[:-1]:
+    places = placed(findings)
+    last = findings[-1].sighting
+    T_last_map = inverse(last.T_map_base)
+    earlier = [T_last_map @ finding.sighting.T_map_base for finding in findings[:-1]]
+    _draw_outline(axes, seen_floor(last), facecolor=FLOOR, edgecolor=FLOOR_EDGE, zorder=0)
+    for place in places:
+        _draw_found(axes, place)
+        _draw_true(axes, place)
+        _draw_error(axes, place)
+    for T_last_base in earlier:
         axes.add_patch(_robot_body(T_last_base, facecolor="none", edgecolor=EARLIER))
     _draw_robot(axes, frame_id=frame_id)
-    boxes = [box for _, box in [*found, *true]]
-    _set_limits(axes, boxes, robots=then)
+    spots = [footprint(box) for place in places for box in place.boxes]
+    _set_limits(axes, spots, robots=[*earlier, np.eye(4)])
+    _style_axes(axes, frame_id=frame_id)
+    _draw_legend(axes, moved=any(np.abs(T[:3, 3]).max() > STOOD_STILL_M for T in earlier))
+    robot = np.array([[-0.26, -0.3], [0.26, 0.26]])
+    draw_names(
+        axes,
+        [
+            (place.label, color_of(place.number), footprint(place.boxes[0])[:, ::-1])
+            for place in places
+            if place.boxes
+        ],
+        obstacles=[*(spot[:, ::-1] for spot in spots), robot],
+    )
+
+
+def _draw_outline(axes: Axes, outline: Array, *, zorder: int, **style: object) -> None:
+    """A polygon of (N, 2) metres, x and y of the robot's frame; y is the page's abscissa."""
+    axes.add_patch(Polygon(outline[:, ::-1], closed=True, zorder=zorder, **style))
+
+
+def _draw_found(axes: Axes, place: Placed) -> None:
+    """The estimate: filled, its number at its centre."""
+    if place.found is None:
+        return
+    color = color_of(place.number)
+    outline = footprint(place.found)
+    _draw_outline(axes, outline, facecolor=color, alpha=0.45, edgecolor="none", zorder=3)
+    x, y = place.found.center_m[:2]
+    axes.plot(y, x, "o", color=color, markersize=14, markeredgecolor="white", zorder=6)
+    axes.text(
+        y,
+        x,
+        str(place.number),
+        size=9.5,
+        weight="bold",
+        color="white",
+        ha="center",
+        va="center_baseline",
+        zorder=7,
+    )
+
+
+def _draw_true(axes: Axes, place: Placed) -> None:
+    """The truth: a dashed outline in the colour of its question, a cross at its centre."""
+    if place.true is None:
+        return
+    color = color_of(place.number)
+    outline = footprint(place.true)
+    _draw_outline(axes, outline, fill=False, edgecolor="white", linewidth=3.4, zorder=4)
+    _draw_outline(
+        axes, outline, fill=False, edgecolor=color, linewidth=2.0, linestyle=DASHED, zorder=4
+    )
+    x, y = place.true.center_m[:2]
+    axes.plot(y, x, "+", color=color, markersize=11, markeredgewidth=2.0, zorder=5)
+
+
+def _draw_error(axes: Axes, place: Placed) -> None:
+    """How far off the estimate is: a line from the centre of the truth to it."""
+    if place.true is None or place.found is None:
+        return
+    (x, y), (found_x, found_y) = place.true.center_m[:2], place.found.center_m[:2]
+    axes.plot([y, found_y], [x, found_x], color=color_of(place.number), linewidth=1.6, zorder=5)
+
+
+def _style_axes(axes: Axes, *, frame_id: str) -> None:
     axes.set_aspect("equal")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MultipleLocator(0.5))
@@ -131,8 +199,6 @@ def draw_map(axes: Axes, findings: Sequence[Finding], *, frame_id: str) -> None:
     axes.tick_params(labelsize=11, color=FAINT, labelcolor=INK)
     for spine in axes.spines.values():
         spine.set_color(FAINT)
-    _draw_legend(axes, moved=any(np.abs(T[:3, 3]).max() > 0.02 for T in then))
-    _draw_names(axes, findings, dict([*true, *found]), boxes)
 
 
 def _robot_body(T_last_base: Array, *, facecolor: str, edgecolor: str) -> Polygon:
@@ -191,10 +257,9 @@ def _draw_robot(axes: Axes, *, frame_id: str) -> None:
     )
 
 
-def _set_limits(axes: Axes, boxes: Iterable[OrientedBox], *, robots: Iterable[Array]) -> None:
-    spots = [footprint(box) for box in boxes]
-    spots += [T[:2, 3] + np.array([[-0.32, -0.25], [0.3, 0.25]]) for T in robots]
-    outline = np.concatenate(spots)
+def _set_limits(axes: Axes, spots: Sequence[Array], *, robots: Sequence[Array]) -> None:
+    around = np.array([[-0.32, -0.25], [0.3, 0.25]])
+    outline = np.concatenate([*spots, *(T[:2, 3] + around for T in robots)])
     low = outline.min(axis=0)
     high = outline.max(axis=0) + np.array([SCENE_MARGIN_M, 0.0])
     # The axes keep their shape on the page: what is too narrow for it is widened about its middle.
@@ -208,11 +273,11 @@ def _set_limits(axes: Axes, boxes: Iterable[OrientedBox], *, robots: Iterable[Ar
 
 
 def _draw_legend(axes: Axes, *, moved: bool) -> None:
-    found = Rectangle((0, 0), 1, 1, facecolor=COLOURS[0], alpha=0.45, edgecolor="none")
-    true = Rectangle((0, 0), 1, 1, fill=False, edgecolor=INK, linestyle=(0, (4, 2)))
+    found = Rectangle((0, 0), 1, 1, facecolor=PALETTE[0], alpha=0.45, edgecolor="none")
+    true = Rectangle((0, 0), 1, 1, fill=False, edgecolor=PALETTE[0], linestyle=DASHED)
     view = Rectangle((0, 0), 1, 1, facecolor=FLOOR, edgecolor=FLOOR_EDGE)
     handles: list[Patch] = [found, true, view]
-    labels = ["found", "truth", "floor in view"]
+    labels = ["found, line to truth", "truth", "floor in view"]
     if moved:
         handles.append(Circle((0, 0), 1, facecolor="none", edgecolor=EARLIER))
         labels.append("robot at earlier answers")
@@ -227,71 +292,3 @@ def _draw_legend(axes: Axes, *, moved: bool) -> None:
         columnspacing=1.6,
         handlelength=1.6,
     )
-
-
-def _draw_names(
-    axes: Axes,
-    findings: Sequence[Finding],
-    place_of: dict[int, OrientedBox],
-    boxes: Sequence[OrientedBox],
-) -> None:
-    """Writes each name beside its box, where it hides neither a box nor another name."""
-    figure = axes.figure
-    figure.canvas.draw()  # settles limits and fonts
-    renderer = cast(FigureCanvasAgg, figure.canvas).get_renderer()
-    to_screen = axes.transData.transform
-    obstacles = [_screen_rectangle(to_screen(footprint(box)[:, ::-1])) for box in boxes]
-    robot = np.array([[-0.26, -0.3], [0.26, 0.26]])
-    obstacles.append(_screen_rectangle(to_screen(robot)))
-    page = axes.get_window_extent(renderer)
-    frame = np.array([page.x0, page.y0, page.x1, page.y1])
-    for number, box in sorted(place_of.items()):
-        label = axes.text(
-            0,
-            0,
-            f"{number} {findings[number - 1].name}",
-            size=12.5,
-            weight="bold",
-            color=colour_of(number),
-            zorder=10,
-            path_effects=[Stroke(linewidth=3, foreground="white"), Normal()],
-        )
-        own = _screen_rectangle(to_screen(footprint(box)[:, ::-1]))
-        _move_to_free_place(axes, label, own, obstacles, frame, renderer)
-        extent = label.get_window_extent(renderer)
-        obstacles.append(np.array([extent.x0, extent.y0, extent.x1, extent.y1]))
-
-
-def _move_to_free_place(
-    axes: Axes, label: Text, own: Array, obstacles: list[Array], frame: Array, renderer: object
-) -> None:
-    extent = label.get_window_extent(renderer)  # type: ignore[arg-type]
-    w, h = extent.width, extent.height
-    middle = (own[:2] + own[2:]) / 2
-    candidates = []
-    for step in (4, 14, 28, 46, 70, 100):
-        candidates += [
-            (middle[0] - w / 2, own[3] + step),
-            (middle[0] - w / 2, own[1] - step - h),
-            (own[2] + step, middle[1] - h / 2),
-            (own[0] - step - w, middle[1] - h / 2),
-            (own[2] + step, own[3] + step),
-            (own[0] - step - w, own[3] + step),
-        ]
-
-    def hidden_area(at: tuple[float, float]) -> float:
-        spot = np.array([at[0] - 2, at[1] - 2, at[0] + w + 2, at[1] + h + 2])
-        outside = float(np.prod(spot[2:] - spot[:2])) - _shared_area(spot, frame)
-        return outside + sum(_shared_area(spot, obstacle) for obstacle in obstacles)
-
-    x, y = min(candidates, key=hidden_area)  # the first of equals: the nearest
-    left, low = axes.transData.inverted().transform((x, y))
-    label.set(position=(left, low), ha="left", va="bottom")
-
-
-def _screen_rectangle(points: Array) -> Array:
-    return np.concatenate([points.min(axis=0), points.max(axis=0)])
-
-
-def _shared_area(a: Array, b: Array) -> float:
-    return float(np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0.0)))

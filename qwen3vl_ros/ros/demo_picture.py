@@ -9,29 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import Normal, Stroke
 
-from ..errors import MissingDependency
 from ..scene.camera import Intrinsics
+from ..scene.detections import Detection2D
 from ..scene.geometry import EDGES, Array, OrientedBox, inverse, transform_box
 from .demo_findings import Finding
-
-try:
-    from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
-    from matplotlib.patheffects import Normal, Stroke
-except ImportError as error:  # pragma: no cover - depends on what is installed
-    raise MissingDependency(
-        "matplotlib",
-        needed_for="the demo's picture",
-        install="pip install 'matplotlib>=3.8,<3.12'",
-    ) from error
-
-# After the check above: it needs matplotlib too.
-from .demo_map import FAINT, INK, colour_of, draw_map
+from .demo_map import FAINT, INK, color_of, draw_map
 
 INCHES = (14.8, 8.3)
 DPI = 100
@@ -86,9 +77,10 @@ def demo_figure(findings: Sequence[Finding], *, frame_id: str, subtitle: str) ->
 def verdict(finding: Finding) -> str:
     """How the answer fared, in a few words."""
     if finding.truth is None:
-        return "is not there"
+        is_silent = finding.found_2d is None
+        return "rightly not found" if is_silent else "is not there, but was found"
     if finding.found_2d is None:
-        return "not found"
+        return "is there, but was not found"
     words = f"IoU {finding.iou:.2f}"
     if finding.center_error_m is not None:
         words += f", {100 * finding.center_error_m:.1f} cm off"
@@ -96,96 +88,89 @@ def verdict(finding: Finding) -> str:
 
 
 def _draw_tile(axes: Axes, finding: Finding, *, number: int) -> None:
-    colour = colour_of(number)
-    image = finding.moment.image
-    height, width = image.shape[:2]
-    axes.imshow(image, interpolation="antialiased")
+    color, sighting = color_of(number), finding.sighting
+    height, width = sighting.image.shape[:2]
+    axes.imshow(sighting.image, interpolation="antialiased")
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
     axes.set_anchor("NW")
     for spine in axes.spines.values():
-        spine.set(color=colour, linewidth=2.0)
-    axes.text(
-        0.0,
-        1.03,
-        f" {number} ",
-        transform=axes.transAxes,
-        size=13,
+        spine.set(color=color, linewidth=2.0)
+    _draw_title(axes, finding, number=number)
+    if finding.found_3d is not None:
+        box = transform_box(inverse(sighting.T_base_camera), finding.found_3d)
+        _draw_edges(axes, projected_edges(box, sighting.intrinsics), color=color)
+    if finding.found_2d is not None:
+        _draw_box(axes, finding.found_2d, width=width, height=height, color=color)
+    else:
+        _draw_silence(axes, color=color)
+
+
+def _draw_title(axes: Axes, finding: Finding, *, number: int) -> None:
+    """Above the tile: number, what was asked for, how the answer fared."""
+    above = 1.03  # of the height of the axes
+
+    def write(x: float, text: str, **style: Any) -> None:
+        axes.text(x, above, text, transform=axes.transAxes, va="bottom", **style)
+
+    badge = {"boxstyle": "round,pad=0.15", "fc": color_of(number), "ec": "none"}
+    write(0.0, f" {number} ", size=13, weight="bold", color="white", bbox=badge)
+    write(0.075, f"“{finding.name}”", size=13, weight="bold", color=INK)
+    write(1.0, verdict(finding), size=11, color=INK, ha="right")
+
+
+def _draw_edges(axes: Axes, edges: Sequence[tuple[Array, Array]], *, color: str) -> None:
+    for start, end in edges:
+        axes.plot(
+            *np.stack([start, end], axis=1),
+            color=color,
+            linewidth=1.7,
+            path_effects=_casing(3.2),
+            solid_capstyle="round",
+        )
+
+
+def _draw_box(axes: Axes, found: Detection2D, *, width: int, height: int, color: str) -> None:
+    # 2D boxes are measured from the picture's corner, which lies half a pixel off a centre.
+    x1, y1, x2, y2 = found.xyxy_px - 0.5
+    axes.add_patch(
+        Rectangle(
+            (x1, y1),
+            x2 - x1,
+            y2 - y1,
+            fill=False,
+            edgecolor=color,
+            linewidth=2.6,
+            path_effects=_casing(4.6),
+        )
+    )
+    # Its label above the box, or inside it where the picture ends; never out at the right.
+    inside, at_right = y1 < 0.1 * height, x1 > 0.6 * width
+    axes.annotate(
+        f"{found.label} {found.score:.2f}",
+        (x2 if at_right else x1, y1),
+        xytext=(0, -5 if inside else 5),
+        textcoords="offset points",
+        size=11.5,
         weight="bold",
         color="white",
-        va="bottom",
-        bbox={"boxstyle": "round,pad=0.15", "fc": colour, "ec": "none"},
+        va="top" if inside else "bottom",
+        ha="right" if at_right else "left",
+        bbox={"boxstyle": "square,pad=0.2", "fc": color, "ec": "white", "lw": 0.8},
     )
+
+
+def _draw_silence(axes: Axes, *, color: str) -> None:
     axes.text(
-        0.075,
-        1.03,
-        f"“{finding.name}”",
+        0.5,
+        0.06,
+        "nothing found",
         transform=axes.transAxes,
         size=13,
         weight="bold",
         color=INK,
-        va="bottom",
+        ha="center",
+        bbox={"boxstyle": "round,pad=0.35", "fc": "white", "ec": color, "alpha": 0.92},
     )
-    axes.text(
-        1.0,
-        1.03,
-        verdict(finding),
-        transform=axes.transAxes,
-        size=12,
-        color=INK,
-        va="bottom",
-        ha="right",
-    )
-    if finding.found_3d is not None:
-        T_camera_base = inverse(finding.moment.T_base_camera)
-        box = transform_box(T_camera_base, finding.found_3d.box)
-        for start, end in projected_edges(box, finding.moment.intrinsics):
-            axes.plot(
-                *np.stack([start, end], axis=1),
-                color=colour,
-                linewidth=1.7,
-                path_effects=_casing(3.2),
-                solid_capstyle="round",
-            )
-    if finding.found_2d is not None:
-        # 2D boxes are measured from the picture's corner, which lies half a pixel off a centre.
-        x1, y1, x2, y2 = finding.found_2d.xyxy_px - 0.5
-        axes.add_patch(
-            Rectangle(
-                (x1, y1),
-                x2 - x1,
-                y2 - y1,
-                fill=False,
-                edgecolor=colour,
-                linewidth=2.6,
-                path_effects=_casing(4.6),
-            )
-        )
-        # Above the box, or inside it where the picture ends; never out at the right.
-        inside, at_right = y1 < 0.1 * height, x1 > 0.6 * width
-        axes.annotate(
-            f"{finding.found_2d.label} {finding.found_2d.score:.2f}",
-            (x2 if at_right else x1, y1),
-            xytext=(0, -5 if inside else 5),
-            textcoords="offset points",
-            size=11.5,
-            weight="bold",
-            color="white",
-            va="top" if inside else "bottom",
-            ha="right" if at_right else "left",
-            bbox={"boxstyle": "square,pad=0.2", "fc": colour, "ec": "white", "lw": 0.8},
-        )
-    else:
-        axes.text(
-            0.5,
-            0.06,
-            "nothing found",
-            transform=axes.transAxes,
-            size=13,
-            weight="bold",
-            color=INK,
-            ha="center",
-            bbox={"boxstyle": "round,pad=0.35", "fc": "white", "ec": colour, "alpha": 0.92},
-        )
 
 
 def projected_edges(box: OrientedBox, intrinsics: Intrinsics) -> list[tuple[Array, Array]]:

@@ -17,6 +17,8 @@ from types import TracebackType
 
 from ament_index_python.packages import get_package_share_directory
 
+from ..errors import ConfigError
+
 # Domains above leave the range of ports that Linux keeps free.
 DOMAINS = 101
 # Each signal, and how long a process has to follow it.
@@ -86,7 +88,11 @@ class ChildProcess:
 
 
 def free_domain() -> int:
-    """A ROS domain in which nobody on this machine listens now."""
+    """A ROS domain in which nobody on this machine listens now.
+
+    Raises:
+        ConfigError: there is none.
+    """
     for domain in random.sample(range(1, DOMAINS), DOMAINS - 1):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
@@ -95,7 +101,9 @@ def free_domain() -> int:
             except OSError:
                 continue
             return domain
-    raise RuntimeError(f"all {DOMAINS - 1} ROS domains are in use on this machine")
+    raise ConfigError(
+        f"all {DOMAINS - 1} ROS domains are in use on this machine; end other ROS programs"
+    )
 
 
 def isolated_environment(environment: Mapping[str, str], *, log: Path) -> dict[str, str]:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo's ears: hears camera, truth, transforms and the node's answers, sorted by stamp.
 
-An outside listener: it knows the node's topics, service and standard messages, none of its code.
-What is heard is kept for a bounded number of pictures, because answers come later than pictures.
+An outside listener: of the node it knows topics, service and standard messages only. Messages it
+reads with the package's own code (`images.py`, `calibration.py`, `transforms.py`). What
+is heard is kept for a bounded number of pictures, because answers come later than pictures.
 """
 
 from __future__ import annotations
@@ -21,14 +22,12 @@ from vision_msgs.msg import Detection2D, Detection2DArray, Detection3D, Detectio
 
 from ..errors import TransformError
 from ..msg import InferenceStatus
-from ..scene.detections import BoxSource
 from ..scene.detections import Detection2D as Found2D
-from ..scene.detections import Detection3D as Found3D
 from ..scene.geometry import Array, OrientedBox, transform_box, transform_from_quaternion
 from ..srv import SetQuery
 from .calibration import calibration_from_info
 from .camera_pairing import stamp_ns
-from .demo_findings import Finding, Moment, Truth
+from .demo_findings import Finding, Sighting, Truth
 from .images import rgb_from_image
 from .transforms import transform_source
 
@@ -38,7 +37,6 @@ ENGINE_STATUS = "qwen3vl: engine"
 # Asked for are things that a person would see at once: little hidden, not tiny.
 MIN_VISIBILITY = 0.75
 MIN_AREA_PX = 1500.0
-MODEL_BOX_REMARK = "kept the model's own 3D box"  # in the words of scene/lifting.py
 
 
 @dataclass(slots=True)
@@ -174,14 +172,12 @@ def finding_from_heard(name: str, stamp_ns: int, heard: Heard, *, pictures: int)
     assert heard.camera_info is not None
     assert heard.T_map_base is not None
     assert heard.T_base_camera is not None
-    best_2d = max(map(_value_2d, found_2d.detections), key=_score, default=None)
-    # The message does not say where a 3D box is from; the node's remark does.
-    source = BoxSource.MODEL if MODEL_BOX_REMARK in status.message else BoxSource.DEPTH
-    in_space = [_value_3d(d, source=source) for d in found_3d.detections] if found_3d else []
+    best_2d = max(found_2d.detections, key=_score, default=None)
+    best_3d = max(found_3d.detections if found_3d else (), key=_score, default=None)
     return Finding(
         name=name,
         truth=_truth(name, heard),
-        moment=Moment(
+        sighting=Sighting(
             stamp_ns=stamp_ns,
             image=rgb_from_image(heard.image),
             intrinsics=calibration_from_info(
@@ -193,8 +189,8 @@ def finding_from_heard(name: str, stamp_ns: int, heard: Heard, *, pictures: int)
             T_map_base=heard.T_map_base,
             T_base_camera=heard.T_base_camera,
         ),
-        found_2d=best_2d,
-        found_3d=max(in_space, key=_score, default=None),
+        found_2d=None if best_2d is None else _value_2d(best_2d),
+        found_3d=None if best_3d is None else _box(best_3d),
         others=max(len(found_2d.detections) - 1, 0),
         pictures=pictures,
         answer_s=status.total_s,
@@ -221,8 +217,8 @@ def _name(detection: Detection2D) -> str:
     return str(detection.results[0].hypothesis.class_id)
 
 
-def _score(found: Found2D | Found3D) -> float:
-    return found.score
+def _score(detection: Detection2D | Detection3D) -> float:
+    return float(detection.results[0].hypothesis.score)
 
 
 def _value_2d(detection: Detection2D) -> Found2D:
@@ -233,13 +229,6 @@ def _value_2d(detection: Detection2D) -> Found2D:
         label=hypothesis.class_id,
         xyxy_px=np.concatenate([center - half, center + half]),
         score=hypothesis.score,
-    )
-
-
-def _value_3d(detection: Detection3D, *, source: BoxSource) -> Found3D:
-    hypothesis = detection.results[0].hypothesis
-    return Found3D(
-        label=hypothesis.class_id, box=_box(detection), score=hypothesis.score, source=source
     )
 
 
