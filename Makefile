@@ -42,7 +42,7 @@ export-tiny: setup  ## ONNX engines of the tiny checkpoint
 	$(PY) -m qwen3vl_ros.cli export
 
 evaluate: setup  ## accuracy on held-out scenes; out/evaluation.json
-	$(PY) -m qwen3vl_ros.cli evaluate --output out/evaluation.json
+	$(PY) -m qwen3vl_ros.cli evaluate
 
 lock: setup  ## pins the exact versions in .venv for everyone on this Python
 	$(PY) scripts/lock_versions.py

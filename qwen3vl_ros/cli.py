@@ -11,7 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -19,7 +20,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from .errors import FrameError, QueryError, Qwen3VLError
+from .errors import FrameError, MissingDependency, Qwen3VLError
 from .image.drawing import annotated_image
 from .perception import Perception
 from .scene.camera import Frame
@@ -69,11 +70,14 @@ def ground(options: argparse.Namespace) -> int:
 
 def export(options: argparse.Namespace) -> int:
     """Write the engines of a checkpoint, one directory a precision."""
-    from .offline.export import export_checkpoint
+    with _workshop("export"):
+        from .offline.export import export_checkpoint
 
     for precision in options.precision:
         target = options.output / f"onnxruntime-{precision}"
-        export_checkpoint(options.checkpoint, target, precision=precision)
+        export_checkpoint(
+            options.checkpoint, target, precision=precision, cache_length=options.cache_length
+        )
         print(f"{precision}: {target}")
     return 0
 
@@ -92,22 +96,24 @@ def evaluate(options: argparse.Namespace) -> int:
         absent.extend(missing)
     numbers = summary(objects, absent)
     for name, value in numbers.items():
-        print(f"{name:28} {value:.4f}" if isinstance(value, float) else f"{name:28} {value}")
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        report: Mapping[str, object] = {
-            "engines": str(options.engines),
-            "scenes": options.scenes,
-            "summary": numbers,
-            "objects": as_rows(objects),
-        }
-        options.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        print(f"{name:28} {_shown(value)}")
+    report: Mapping[str, object] = {
+        "engines": str(options.engines),
+        "scenes": options.scenes,
+        "summary": numbers,
+        "objects": as_rows(objects),
+    }
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(report, indent=1, allow_nan=False)
+    options.output.write_text(text + "\n", encoding="utf-8")
+    print(f"every result: {options.output}")
     return 0
 
 
 def train_tiny(options: argparse.Namespace) -> int:
     """Render scenes, train the tiny checkpoint on them, and write it."""
-    from .offline.tiny_training import train_tiny_checkpoint
+    with _workshop("train-tiny"):
+        from .offline.tiny_training import train_tiny_checkpoint
 
     train_tiny_checkpoint(
         options.output,
@@ -150,16 +156,48 @@ def grounding_as_json(grounding: Grounding) -> Mapping[str, object]:
     }
 
 
+@contextmanager
+def _workshop(command: str) -> Iterator[None]:
+    """Says what to install where the workshop's imports fail."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            error.name or "torch",
+            needed_for=f"qwen3vl {command}",
+            install="make setup (or pip install -e '.[workshop]')",
+        ) from error
+
+
+def _shown(value: float | int | None) -> str:
+    if value is None:
+        return "not given often enough"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"is {value}, expected at least 1")
+    return value
+
+
+def _picture(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise argparse.ArgumentTypeError(
+            f"is '{path}', expected a path that ends in {', '.join(PICTURE_SUFFIXES)}"
+        )
+    return path
+
+
 def _write_drawn(frame: Frame, grounding: Grounding, path: Path) -> None:
     drawn = annotated_image(
         frame.image, detections_2d=grounding.detections_2d, points=grounding.points
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
-        raise QueryError(
-            f"cannot draw to '{path}', expected a path that ends in {', '.join(PICTURE_SUFFIXES)}"
-        )
-    cv2.imwrite(str(path), cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+    if not cv2.imwrite(str(path), cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)):
+        raise FrameError(f"cannot write the drawn picture to '{path}'; may this user write there?")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -177,7 +215,9 @@ def _parser() -> argparse.ArgumentParser:
         default=Task.REFER.value,
         help="question",
     )
-    one.add_argument("--draw", type=Path, help="write the picture with what was found drawn on it")
+    one.add_argument(
+        "--draw", type=_picture, help="write the picture with what was found drawn on it"
+    )
     _engine_options(one)
 
     one = _command(commands, "export", export)
@@ -187,15 +227,26 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", nargs="+", default=["float32", "int4"], choices=["float32", "int4"]
     )
 
+    one.add_argument(
+        "--cache-length",
+        type=_positive,
+        metavar="TOKENS",
+        help="of prompt and answer together; by default the largest picture and some words fit",
+    )
+
     one = _command(commands, "evaluate", evaluate)
-    one.add_argument("--scenes", type=int, default=200, help="held-out scenes to ask about")
-    one.add_argument("--output", type=Path, help="write every result as JSON here")
+    one.add_argument("--scenes", type=_positive, default=200, help="held-out scenes to ask about")
+    one.add_argument(
+        "--output", type=Path, default=Path("out/evaluation.json"), help="every result, as JSON"
+    )
     _engine_options(one)
 
     one = _command(commands, "train-tiny", train_tiny)
     one.add_argument("--output", type=Path, default=CHECKPOINT, help="checkpoint directory")
     one.add_argument("--work", type=Path, default=Path("out"), help="cached scenes and states")
-    one.add_argument("--scenes", type=int, default=7400, help="scenes to render and learn from")
+    one.add_argument(
+        "--scenes", type=_positive, default=7400, help="scenes to render and learn from"
+    )
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--threads", type=int, default=0, help="0 means two")
     return parser

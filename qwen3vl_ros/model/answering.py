@@ -99,6 +99,7 @@ class Answerer:
             raise ContextError(
                 f"the prompt takes {prompt_tokens} of the cache's {self._decoder.cache_length} "
                 f"tokens and leaves {max(room, 0)}, expected at least {least} for an answer of "
-                "one object; ask in fewer words, or export the engine with a larger cache_length"
+                "one object; ask in fewer words, or export the engine again with a larger "
+                "--cache-length"
             )
         return min(each * query.max_objects + TOKENS_AROUND_OBJECTS, room)

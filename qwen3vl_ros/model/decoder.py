@@ -125,8 +125,8 @@ class Decoder:
             raise ContextError(
                 f"a prompt of {len(input_ids)} tokens and an answer of up to {max_new_tokens} "
                 f"need a cache of {wanted}, the engine's holds {self._cache_length}; ask for "
-                "fewer objects or a smaller picture, or export the engine with a larger "
-                "cache_length"
+                "fewer objects or a smaller picture, or export the engine again with a larger "
+                "--cache-length"
             )
         logits = self.prefill(input_ids, visual)
         if on_prefilled is not None:
@@ -201,7 +201,7 @@ class Decoder:
         if end > self._cache_length:
             raise ContextError(
                 f"{end} tokens do not fit the engine's cache of {self._cache_length}; ask for "
-                "less, or export the engine with a larger cache_length"
+                "less, or export the engine again with a larger --cache-length"
             )
         cos, sin = text_rotary(position_ids, self._config.text)
         hidden = self._engine.run(

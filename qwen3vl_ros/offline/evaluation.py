@@ -38,7 +38,7 @@ class ObjectResult:
         name: what was asked.
         iou: of the first 2D box with the truth; 0 when none was given.
         answered: number of 2D boxes given; -1 when the answer could not be read.
-        depth_center_m: distance of the depth-lifted centre from the truth; NaN when not lifted.
+        depth_center_m: distance of the centre lifted by depth from the truth; NaN when not lifted.
         depth_size_m: largest error of the lifted box's three sizes; NaN when not lifted.
         model_center_m: distance of the model's own 3D centre from the truth; NaN when none.
         model_size_share: mean error of the model's own sizes, as a share of the true ones.
@@ -101,8 +101,13 @@ def evaluate(
         yield found, absent
 
 
-def summary(objects: list[ObjectResult], absent: list[AbsentResult]) -> Mapping[str, float | int]:
-    """The numbers that are promised, each over all objects asked for."""
+def summary(
+    objects: list[ObjectResult], absent: list[AbsentResult]
+) -> Mapping[str, float | int | None]:
+    """The numbers that are promised, each over all objects asked for.
+
+    A median is None when more than half of its values were not given; other quantiles alike.
+    """
 
     def column(name: str) -> npt.NDArray[np.float64]:
         return np.array([getattr(result, name) for result in objects], float)
@@ -143,20 +148,22 @@ def iou_xyxy(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
     return shared / union if union > 0 else 0.0
 
 
-def _median(values: npt.NDArray[np.float64]) -> float:
+def _median(values: npt.NDArray[np.float64]) -> float | None:
     return _quantile(values, 0.5)
 
 
-def _quantile(values: npt.NDArray[np.float64], share: float) -> float:
+def _quantile(values: npt.NDArray[np.float64], share: float) -> float | None:
     # What was not given counts as infinitely wrong: a model that answers the easy half only
     # shall not look good.
     given = np.where(np.isnan(values), np.inf, values)
-    return float(np.quantile(given, share, method="higher"))
+    quantile = float(np.quantile(given, share, method="higher"))
+    return quantile if np.isfinite(quantile) else None
 
 
 def _ask(perception: Perception, frame: Frame, query: Query) -> Grounding | None:
     try:
-        return perception.ground(frame, query)
+        # What depth cannot lift is not lifted: the model's own boxes are judged apart.
+        return perception.ground(frame, query, model_boxes=False)
     except AnswerError:
         return None
 
@@ -175,7 +182,7 @@ def _object_result(
     iou, depth_center, depth_size = 0.0, np.nan, np.nan
     if flat is not None and flat.detections_2d:
         iou = iou_xyxy(flat.detections_2d[0].xyxy_px, truth.xyxy_px)
-        if flat.detections_3d:
+        if len(flat.detections_3d) == len(flat.detections_2d):
             box = flat.detections_3d[0].box
             depth_center = float(np.linalg.norm(box.center_m - truth.box.center_m))
             # Which horizontal side is x and which is z is a matter of a quarter turn.

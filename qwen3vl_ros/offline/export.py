@@ -49,6 +49,8 @@ PRECISIONS = ("float32", "int4")
 OPTIONAL_FILES = ("chat_template.jinja", "video_preprocessor_config.json")
 TOOLS = ("onnx", "onnx-ir", "onnxscript", "torch")
 MIN_EXTERNAL_BYTES = 1024  # smaller tensors stay in the graph file
+MIN_CACHE_LENGTH = 1024
+WORDS_LENGTH = 768  # tokens of a question and an answer of twenty boxes
 
 Progress = Callable[[str, int, int], None]
 
@@ -58,7 +60,7 @@ def export_checkpoint(
     engine_dir: Path,
     *,
     precision: str,
-    cache_length: int = 1024,
+    cache_length: int | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Write the engines of a checkpoint; what was in `engine_dir` is replaced in one step.
@@ -67,7 +69,8 @@ def export_checkpoint(
         checkpoint_dir: Hugging Face-style directory.
         engine_dir: place of the engine; new, empty, or an engine.
         precision: one of `PRECISIONS`.
-        cache_length: tokens of prompt and answer together that the cache shall hold.
+        cache_length: tokens of prompt and answer together that the cache shall hold; None makes
+            room for the largest picture, its question and its answer.
         progress: called with a file's name, tensors written and tensors in all.
 
     Raises:
@@ -80,11 +83,13 @@ def export_checkpoint(
     config = load_model_config(checkpoint_dir)
     preprocess = load_preprocess_config(checkpoint_dir)
     max_visual_tokens = preprocess.max_pixels // preprocess.factor**2
+    if cache_length is None:
+        cache_length = max(MIN_CACHE_LENGTH, max_visual_tokens + WORDS_LENGTH)
     if cache_length <= max_visual_tokens:
         raise ConfigError(
-            f"cache_length is {cache_length}, expected more than the {max_visual_tokens} tokens "
-            "that the largest picture takes; raise it, or lower size.longest_edge in "
-            "preprocessor_config.json"
+            f"--cache-length is {cache_length}, expected more than the {max_visual_tokens} tokens "
+            "that the largest picture takes; raise it, or lower size.longest_edge in the "
+            "checkpoint's preprocessor_config.json"
         )
     weights = _Weights(files=_checked_files(checkpoint_dir, config))
     with replaced_directory(engine_dir, marker=MANIFEST_FILE) as partial:
