@@ -86,8 +86,8 @@ def train_tiny_checkpoint(
 
         train(
             trainee,
-            read_shards(work / "scenes"),
-            read_shards(work / "watched"),
+            read_shards(work / "scenes", count=scenes),
+            read_shards(work / "watched", count=WATCHED_SCENES, first_seed=WATCHED_SEED),
             QuestionPacker(tokenizer, model.config),
             states,
             recipe,

@@ -10,7 +10,8 @@
 3. *joint*: both together, more slowly, so that each adapts to the other.
 
 Every stage can be interrupted and goes on from its last saved state. The same seed, scenes and
-thread count give the same weights. Knows shards and lessons; saves states, not checkpoints.
+thread count give the same weights, if the run is not interrupted. Knows shards and lessons; saves
+states, not checkpoints.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from ..synthetic.dataset import Shard
 from .lessons import WHOLE_ANSWERS, QuestionPacker, draw_lesson, draw_questions
 from .losses import Trainee, answer_loss, dense_loss, encode
@@ -169,6 +171,7 @@ def _run(
     step, file = 0, directory / f"{stage.name}.pt"
     if file.exists():
         state = torch.load(file, weights_only=True)
+        _check_is_of_this_run(file, state["run"], _run_of(stage, recipe, shards))
         trainee.load_state_dict(state["trainee"])
         optimizer.load_state_dict(state["optimizer"])
         step = state["step"]
@@ -199,7 +202,15 @@ def _run(
             )
         if step % recipe.save_every == 0 or step == stage.steps:
             report({"stage": stage.name, "step": step, **_watched(stage, watched)})
-            _save(file, trainee, optimizer, step)
+            _save(
+                file,
+                {
+                    "run": _run_of(stage, recipe, shards),
+                    "trainee": trainee.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step,
+                },
+            )
 
 
 def _watched(stage: Stage, watched: Mapping[Size, Shard]) -> dict[str, float]:
@@ -224,10 +235,30 @@ def _schedule(step: int, steps: int) -> float:
     return 0.05 + 0.95 * (1 + math.cos(math.pi * step / steps)) / 2
 
 
-def _save(file: Path, trainee: Trainee, optimizer: MatricesAndRest, step: int) -> None:
+def _run_of(stage: Stage, recipe: Recipe, shards: Mapping[Size, Shard]) -> dict[str, float]:
+    """What a state depends on, so that none is taken up by another run."""
+    return {
+        "seed": recipe.seed,
+        "scenes": sum(len(shard.images) for shard in shards.values()),
+        "steps": stage.steps,
+        "batch": stage.batch,
+        "rate": stage.rate,
+        "matrix_rate": stage.matrix_rate,
+    }
+
+
+def _check_is_of_this_run(
+    file: Path, saved: Mapping[str, float], wanted: Mapping[str, float]
+) -> None:
+    for name, value in wanted.items():
+        if saved.get(name) != value:
+            raise ConfigError(
+                f"{file} is of a run with {name} {saved.get(name)}, this one has {value}; give "
+                "another --work directory, or remove the file to begin the stage anew"
+            )
+
+
+def _save(file: Path, state: Mapping[str, object]) -> None:
     temporary = file.with_suffix(".tmp")
-    torch.save(
-        {"trainee": trainee.state_dict(), "optimizer": optimizer.state_dict(), "step": step},
-        temporary,
-    )
+    torch.save(dict(state), temporary)
     os.replace(temporary, file)

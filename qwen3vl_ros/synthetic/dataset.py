@@ -99,17 +99,21 @@ def cache_scenes(
             yield done
 
 
-def read_shards(directory: Path, *, limit: int | None = None) -> dict[tuple[int, int], Shard]:
-    """Everything cached, joined by picture size (h, w); at most `limit` scenes of each."""
+def read_shards(
+    directory: Path, *, count: int, first_seed: int = 0
+) -> dict[tuple[int, int], Shard]:
+    """The cached ones of `count` scenes, in whole shards, joined by picture size (h, w)."""
     parts: dict[tuple[int, int], list[dict[str, npt.NDArray[np.generic]]]] = {}
     for file in sorted(directory.glob("scenes-*.npz")):
+        if not first_seed <= int(file.name.split("-")[1]) < first_seed + count:
+            continue
         with np.load(file) as arrays:
             part = dict(arrays)
         h, w = part["images"].shape[1:3]
         parts.setdefault((h, w), []).append(part)
     names = Shard.__slots__
     return {
-        size: Shard(**{n: np.concatenate([part[n] for part in some])[:limit] for n in names})
+        size: Shard(**{n: np.concatenate([part[n] for part in some]) for n in names})
         for size, some in parts.items()
     }
 

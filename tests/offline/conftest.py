@@ -106,7 +106,7 @@ def shard(tmp_path_factory: pytest.TempPathFactory, small_shards: None) -> Shard
     directory = tmp_path_factory.mktemp("scenes")
     config = preprocess_config_from_dict(PREPROCESSOR)
     list(cache_scenes(directory, count=6, config=config, processes=1))
-    return max(read_shards(directory).values(), key=lambda some: len(some.images))
+    return max(read_shards(directory, count=6).values(), key=lambda some: len(some.images))
 
 
 @pytest.fixture(scope="session")

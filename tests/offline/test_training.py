@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from qwen3vl_ros.errors import ConfigError
 from qwen3vl_ros.offline.lessons import QuestionPacker
 from qwen3vl_ros.offline.losses import Trainee, init_trainee
 from qwen3vl_ros.offline.reference_model import ReferenceModel
@@ -64,9 +65,23 @@ def test_an_interrupted_run_goes_on_from_its_last_saved_step(
 ):
     tokenizer, config = tokenizer_and_config
     packer, shards = QuestionPacker(tokenizer, config), {shard.images.shape[1:3]: shard}
-    short = replace(RECIPE, tower_steps=2, decoder_steps=0, joint_steps=0)
-    train(trainee, shards, shards, packer, tmp_path, short, lambda report: None)
+    run = replace(RECIPE, tower_steps=4, decoder_steps=0, joint_steps=0)
+
+    def interrupted(report: Mapping[str, object]) -> None:
+        if report["step"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(trainee, shards, shards, packer, tmp_path, run, interrupted)
     reports: list[Mapping[str, object]] = []
-    longer = replace(short, tower_steps=4)
-    train(trainee, shards, shards, packer, tmp_path, longer, reports.append)
+    train(trainee, shards, shards, packer, tmp_path, run, reports.append)
     assert steps_of(reports) == [("tower", 3), ("tower", 4)]
+
+
+def test_a_state_of_another_run_is_refused(trainee, shard, tokenizer_and_config, tmp_path):
+    tokenizer, config = tokenizer_and_config
+    packer, shards = QuestionPacker(tokenizer, config), {shard.images.shape[1:3]: shard}
+    run = replace(RECIPE, tower_steps=1, decoder_steps=0, joint_steps=0)
+    train(trainee, shards, shards, packer, tmp_path, run, lambda report: None)
+    with pytest.raises(ConfigError, match=r"tower\.pt is of a run with seed 0, this one has 1"):
+        train(trainee, shards, shards, packer, tmp_path, replace(run, seed=1), lambda report: None)
