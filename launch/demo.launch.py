@@ -16,6 +16,7 @@ from launch_ros.substitutions import FindPackageShare
 
 LAUNCH = PathJoinSubstitution([FindPackageShare("qwen3vl_ros"), "launch"])
 PROFILE = PathJoinSubstitution([LAUNCH, "params", "fastdds_large_images.xml"])
+FAST_DDS = ("FASTDDS", "FASTRTPS")  # the second before Kilted
 ARGUMENTS = (
     ("seed", "4", "Scene, light, camera and path are drawn from it."),
     ("motion", "moving", "'moving' or 'static' robot."),
@@ -51,7 +52,7 @@ def generate_launch_description() -> LaunchDescription:
         [
             *(DeclareLaunchArgument(n, default_value=d, description=t) for n, d, t in ARGUMENTS),
             # Without it most pictures are lost; camera, node and RViz need the same transports.
-            SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", PROFILE),
+            *(SetEnvironmentVariable(f"{dds}_DEFAULT_PROFILES_FILE", PROFILE) for dds in FAST_DDS),
             camera,
             perception,
             rviz,

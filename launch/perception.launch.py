@@ -15,6 +15,10 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 PARAMS = PathJoinSubstitution([FindPackageShare("qwen3vl_ros"), "launch", "params", ""])
+PROFILES = {  # the second name is that of Fast DDS 2, before Kilted
+    name: EnvironmentVariable(name, default_value=[PARAMS, "fastdds_large_images.xml"])
+    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+}
 ARGUMENTS = (
     ("image", "image", "Topic of the colour image (sensor_msgs/Image)."),
     ("depth", "depth", "Topic of depth registered to it; none need be published."),
@@ -43,12 +47,8 @@ def generate_launch_description() -> LaunchDescription:
         respawn=LaunchConfiguration("respawn"),
         respawn_delay=2.0,
         output="screen",
-        additional_env={
-            "FASTDDS_DEFAULT_PROFILES_FILE": EnvironmentVariable(
-                "FASTDDS_DEFAULT_PROFILES_FILE", default_value=[PARAMS, "fastdds_large_images.xml"]
-            ),
-            "MALLOC_ARENA_MAX": "2",  # glibc's arenas creep in threaded Python
-        },
+        # glibc's arenas creep in threaded Python.
+        additional_env={**PROFILES, "MALLOC_ARENA_MAX": "2"},
     )
     return LaunchDescription(
         [

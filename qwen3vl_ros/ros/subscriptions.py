@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 # Measured: 640x480 images overflow Fast DDS's default shared memory, and take /tf with them.
 LOST = (
     "messages are lost on their way, because pictures are larger than the middleware's buffers; "
-    "start the camera with FASTDDS_DEFAULT_PROFILES_FILE set to "
-    "launch/params/fastdds_large_images.xml of this package"
+    "start the camera with FASTDDS_DEFAULT_PROFILES_FILE (before Kilted "
+    "FASTRTPS_DEFAULT_PROFILES_FILE) set to launch/params/fastdds_large_images.xml of this package"
 )
 
 

@@ -16,6 +16,7 @@ import yaml
 from qwen3vl_ros.ros import topics
 from qwen3vl_ros.ros.parameters import NodeParameters
 from qwen3vl_ros.ros.subscriptions import LOST
+from qwen3vl_ros.synthetic.questions import NAMES
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 
@@ -51,6 +52,25 @@ def test_a_params_file_sets_parameters_that_exist_to_values_they_allow(path):
         got = getattr(changed, name)
         assert (list(got) if isinstance(got, tuple) else got) == value
         assert got != getattr(NodeParameters(), name), "only what differs"
+
+
+def test_the_question_asked_at_first_is_in_words_the_tiny_engine_was_taught():
+    """It once asked for a "box", when every question it had learnt named a colour and a shape."""
+    (section,) = yaml.safe_load((LAUNCH / "params" / "perception.yaml").read_text()).values()
+    assert set(section["ros__parameters"]["categories"]) <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", ["FASTDDS", "FASTRTPS"])
+@pytest.mark.parametrize("path", sorted(LAUNCH.glob("*.launch.py")), ids=lambda path: path.name)
+def test_every_release_of_fast_dds_finds_its_profile(path, name):
+    """Fast DDS 2 (Humble, Jazzy) reads FASTRTPS_..., Fast DDS 3 FASTDDS_...."""
+    words = {
+        node.value
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert words & {name, f"{name}_DEFAULT_PROFILES_FILE"}
+    assert f"{name}_DEFAULT_PROFILES_FILE" in LOST
 
 
 def test_rviz_shows_topics_that_the_node_publishes():
