@@ -25,9 +25,9 @@ class GroundingStats:
     boxes where there is no depth) is summed over.
 
     Attributes:
-        preprocess_s: picture and words into model inputs.
+        preprocess_s: picture into patches.
         vision_s: the tower.
-        prefill_s: prompts through the decoder.
+        prefill_s: questions into tokens, and prompts through the decoder.
         decode_s: answers.
         lift_s: boxes and depth into 3D boxes.
         total_s: all of it.

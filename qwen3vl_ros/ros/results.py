@@ -27,7 +27,7 @@ class Result:
         grounding: the answer, in the view's own pixels and the camera optical frame.
         detections_2d: in pixels of the image message; a point is a box of zero size.
         detections_3d: in `frame_id`; None when nothing can be said in 3D.
-        frame_id: frame of `detections_3d`.
+        frame_id: frame of `detections_3d`, or where they would be.
         transform_fault: why `frame_id` is not the frame asked for; "" when it is.
     """
 
@@ -53,31 +53,38 @@ def result_from_grounding(
     target_frame: str,
     timeout_s: float,
     fall_back_to_camera: bool,
+    must_reach_target: bool = False,
     model_boxes: bool,
 ) -> Result:
     """The result in `target_frame` ("" for the camera's).
 
     A transform that is missing at the stamp of the image becomes `transform_fault`; then the
-    result is in the camera frame, or has no 3D part, as `fall_back_to_camera` says.
+    result is in the camera frame, or has no 3D part, as `fall_back_to_camera` says. With nothing
+    to place it is not looked for, unless `must_reach_target` says so.
     `model_boxes` says whether the model was asked for boxes of what has no depth.
     """
     frame_id = grounding.frame_id
     detections_3d = _detections_3d(view, grounding, model_boxes=model_boxes)
     fault = ""
-    if detections_3d is not None and target_frame and target_frame != frame_id:
+    is_wanted = must_reach_target or detections_3d is not None
+    if is_wanted and target_frame and target_frame != frame_id:
         try:
             T_target_camera = _transform(
                 transforms, grounding, target_frame=target_frame, timeout_s=timeout_s
             )
         except TransformError as exc:
-            fault = f"no transform from '{frame_id}' to '{target_frame}': {exc}"
+            fault = (
+                f"no transform from '{frame_id}' to '{target_frame}': {exc}; is it published, and "
+                "is the target frame spelled as in /tf?"
+            )
             detections_3d = detections_3d if fall_back_to_camera else None
         else:
             frame_id = target_frame
-            detections_3d = tuple(
-                replace(detection, box=transform_box(T_target_camera, detection.box))
-                for detection in detections_3d
-            )
+            if detections_3d is not None:
+                detections_3d = tuple(
+                    replace(detection, box=transform_box(T_target_camera, detection.box))
+                    for detection in detections_3d
+                )
     return Result(
         view=view,
         grounding=grounding,

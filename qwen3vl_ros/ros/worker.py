@@ -154,6 +154,7 @@ class GroundingWorker:
                 target_frame=asked_frame or parameters.target_frame,
                 timeout_s=parameters.tf_timeout_s,
                 fall_back_to_camera=goal is None and parameters.tf_fallback == "camera",
+                must_reach_target=bool(asked_frame),
                 model_boxes=parameters.model_boxes,
             )
             answer_text = grounding.answer_text

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,12 @@ from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 
 from qwen3vl_ros.action import Ground
+from qwen3vl_ros.model.stopwatch import STAGES
+from qwen3vl_ros.msg import InferenceStatus
 from qwen3vl_ros.msg import Query as QueryMessage
 from tests.ros.graph import CAMERA, ScriptedPerception, image_message, one_mug
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Asker:
@@ -117,6 +122,37 @@ def test_a_frame_that_cannot_be_reached_aborts_instead_of_answering_in_another(w
     assert status == GoalStatus.STATUS_ABORTED
     assert "base_link" in result.message
     assert list(result.detections_3d.detections) == []
+
+
+def test_a_frame_that_cannot_be_reached_aborts_also_with_nothing_to_place(world, asker):
+    """Without depth there is nothing to transform; the asker counts on the frame all the same."""
+    world.start(ScriptedPerception(), tf_timeout_s=0.0)
+    asking = asker()
+    handle = asking.ask(A_MUG, frame_id="base_link")
+    stamp_ns = world.send()
+    status, result = asking.result(handle)
+    assert status == GoalStatus.STATUS_ABORTED
+    assert "spelled as in /tf" in result.message
+    assert world.status_of(stamp_ns).outcome == InferenceStatus.NO_TRANSFORM
+
+
+def test_an_empty_answer_is_in_the_frame_that_the_goal_names(world, asker):
+    world.start(ScriptedPerception())
+    world.send_transform("base_link", CAMERA, (0.0, 0.0, 0.0))
+    asking = asker()
+    handle = asking.ask(A_MUG, frame_id="base_link")
+    world.send()
+    status, result = asking.result(handle)
+    assert status == GoalStatus.STATUS_SUCCEEDED
+    assert result.detections_3d.header.frame_id == "base_link"
+    assert list(result.detections_3d.detections) == []
+
+
+def test_every_stage_that_a_goal_can_be_told_is_listed_where_clients_read():
+    text = (ROOT / "action" / "Ground.action").read_text()
+    feedback = text.rpartition("---")[2]
+    for stage in ("waiting for image", *STAGES, "transform"):
+        assert f'"{stage}"' in feedback
 
 
 def test_a_picture_that_cannot_be_read_aborts_with_the_reason(world, asker):
