@@ -51,7 +51,7 @@ class SetupError(Exception):
 
 def main() -> int:
     steps: list[tuple[str, Callable[[], Iterable[str | Path]], Callable[[], None]]] = [
-        ("Python and compilers", lambda: [sys.version, os.environ.get("PATH", "")], check_tools),
+        ("Python and compilers", tools, check_tools),
         ("Debian libraries", DEBIAN_LIBRARIES.keys, install_debian_libraries),
         ("virtual environment", lambda: [sys.version], create_venv),
         ("wheels to run", lambda: wheel_inputs("runtime", "demo", "ros"), install_wheels_to_run),
@@ -68,29 +68,33 @@ def main() -> int:
     upstream = hashlib.sha256(str(ROOT).encode())  # a moved tree is set up anew
     for number, (name, inputs, action) in enumerate(steps, start=1):
         title = f"[{number}/{len(steps)}] {name}"
-        for item in inputs():
-            upstream.update(item.read_bytes() if isinstance(item, Path) else item.encode())
-        stamp = STAMPS / f"{number}.stamp"
-        if stamp.is_file() and stamp.read_text() == upstream.hexdigest():
-            print(f"{title}: unchanged")
-            continue
-        print(f"{title} ...", flush=True)
         step_begun = time.monotonic()
         try:
+            for item in inputs():
+                upstream.update(item.read_bytes() if isinstance(item, Path) else item.encode())
+            stamp = STAMPS / f"{number}.stamp"
+            if stamp.is_file() and stamp.read_text() == upstream.hexdigest():
+                print(f"{title}: unchanged")
+                continue
+            print(f"{title} ...", flush=True)
             action()
-        except SetupError as error:
+            if VENV.is_dir():
+                STAMPS.mkdir(exist_ok=True)
+                stamp.write_text(upstream.hexdigest())
+        except (SetupError, OSError, subprocess.SubprocessError) as error:
             print(f"\n{title}: FAILED\n{error}", file=sys.stderr)
             return 1
-        if VENV.is_dir():
-            STAMPS.mkdir(exist_ok=True)
-            stamp.write_text(upstream.hexdigest())
         print(f"{title}: done in {time.monotonic() - step_begun:.0f} s")
     print(f"set up in {time.monotonic() - begun:.0f} s")
     return 0
 
 
-def run(command: list[str | Path], *, advice: str, env: dict[str, str] | None = None) -> None:
-    """Runs a command quietly; raises with the end of its output and the advice if it fails."""
+def run(command: list[str | Path], *, advice: str, env: dict[str, str] | None = None) -> str:
+    """Runs a command quietly; what it printed.
+
+    Raises:
+        SetupError: it failed; with the end of its output, and the advice.
+    """
     words = [str(word) for word in command]
     result = subprocess.run(
         words, env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -100,6 +104,7 @@ def run(command: list[str | Path], *, advice: str, env: dict[str, str] | None = 
         raise SetupError(
             f"{end}\n\ncommand: {' '.join(words)}\nexit code: {result.returncode}\n{advice}"
         )
+    return result.stdout
 
 
 def sourced_ros_has(package: str) -> bool:
@@ -110,6 +115,11 @@ def sourced_ros_has(package: str) -> bool:
         for prefix in prefixes
         if Path(prefix).resolve() != VENV
     )
+
+
+def tools() -> list[str | Path]:
+    """What the first step finds, and with it every step; PATH itself differs between shells."""
+    return [sys.version, *(shutil.which(compiler) or "" for compiler in ("cc", "c++"))]
 
 
 def check_tools() -> None:
@@ -132,7 +142,11 @@ def has_module(name: str) -> bool:
 
 
 def install_debian_libraries() -> None:
-    listed = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True).stdout
+    # Not on the PATH of an ordinary user; not there at all on some systems.
+    ldconfig = shutil.which("ldconfig", path="/sbin:/usr/sbin:/usr/bin")
+    listed = (
+        run([ldconfig, "-p"], advice="is the system's linker cache whole?") if ldconfig else ""
+    )
     apt_install([package for package, file in DEBIAN_LIBRARIES.items() if file not in listed])
 
 
@@ -146,12 +160,18 @@ def apt_install(packages: list[str]) -> None:
             f"missing {', '.join(packages)}, and this is no Debian or Ubuntu\n{by_hand}"
         )
     may: list[str | Path] = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    if may and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode != 0:
+    if may and not may_become_root():
         raise SetupError(f"missing {', '.join(packages)}, and we are not root\n{by_hand}")
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     run([*may, "apt-get", "update", "-q"], env=env, advice=by_hand)
     run([*may, "apt-get", "install", "-qy", "--no-install-recommends", *packages], env=env,
         advice=by_hand)  # fmt: skip
+
+
+def may_become_root() -> bool:
+    if shutil.which("sudo") is None:
+        return False
+    return subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0
 
 
 def create_venv() -> None:
@@ -210,10 +230,11 @@ def patch_cmake_exports() -> None:
 
     They name the Python and NumPy include directories of the machine that built the wheels.
     """
-    answer = subprocess.run(
+    answer = run(
         [PYTHON, "-c", "import numpy, sysconfig; print(sysconfig.get_paths()['include']); "
-         "print(numpy.get_include())"], capture_output=True, text=True, check=True,
-    ).stdout.split()  # fmt: skip
+         "print(numpy.get_include())"],
+        advice="run make clean-venv, then make setup again",
+    ).splitlines()[-2:]  # fmt: skip
     tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     built = f"/opt/python/{tag}-{tag}"
