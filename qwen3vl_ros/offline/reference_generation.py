@@ -80,26 +80,39 @@ def prompt_hidden_states(
     *,
     cache: KVCache | None = None,
 ) -> Tensor:
-    """Prefill: (1, T, D) hidden states of a whole prompt.
+    """Prefill: (1, T, D) hidden states of a prompt; of a conversation, what the cache lacks.
 
     Args:
         model: the model.
-        input_ids: (T,) int64, a visual token for every row of the pictures.
-        pixel_values: (N, 1536) float32 patches of all pictures; None for text alone.
+        input_ids: (S,) int64, the whole conversation, a visual token for every row of the
+            pictures; the first `cache.length` are in the cache and not run again.
+        pixel_values: (N, 1536) float32 patches of all pictures, those in the cache too (they
+            are not encoded again); None for text alone.
         grid_thw: (G, 3) int64; None for text alone.
-        cache: filled with the prompt's keys and values when given.
+        cache: filled with the keys and values of what is run, when given.
     """
     decoder, device = model.language_model, model.head_weight.device
+    start = 0 if cache is None else cache.length
     grids = np.zeros((0, 3), np.int64) if grid_thw is None else grid_thw
     position_ids, _ = text_positions(input_ids, grids, model.config)
-    cos, sin = _angles(position_ids, model)
-    ids = torch.from_numpy(input_ids)[None].to(device)
+    cos, sin = _angles(position_ids[:, start:], model)
+    everything = torch.from_numpy(input_ids)[None].to(device)
+    ids, rows = everything[:, start:], visual_rows(everything, model.config)[:, start:]
     embeds = decoder.embed_tokens(ids)
-    if pixel_values is None:
+    if pixel_values is None or not bool((rows >= 0).any()):
         hidden: Tensor = decoder(embeds, cos, sin, cache=cache)
         return hidden
-    visual = encode_pictures(model, torch.from_numpy(pixel_values).to(device), grids)
-    rows = visual_rows(ids, model.config)
+    # Pictures whose rows are all in the cache are left out; the others' rows count from theirs.
+    first_row = int(rows[rows >= 0].min())
+    patches = grids.prod(axis=1).cumsum()
+    row_ends = patches // model.config.vision.spatial_merge_size**2
+    left_out = int((row_ends <= first_row).sum())
+    skipped_rows, skipped_patches = (
+        (int(row_ends[left_out - 1]), int(patches[left_out - 1])) if left_out else (0, 0)
+    )
+    pixels = torch.from_numpy(pixel_values[skipped_patches:]).to(device)
+    visual = encode_pictures(model, pixels, grids[left_out:])
+    rows = torch.where(rows >= 0, rows - skipped_rows, -1)
     hidden = decoder(
         embeds, cos, sin, rows, visual.image_embeds, visual.deepstack_embeds, cache=cache
     )
@@ -115,6 +128,7 @@ def generate_greedy(
     *,
     max_new_tokens: int,
     stop_ids: frozenset[int] = frozenset(),
+    cache: KVCache | None = None,
 ) -> list[int]:
     """The likeliest continuation of one prompt, token by token over a cache.
 
@@ -125,10 +139,13 @@ def generate_greedy(
         grid_thw: (G, 3) int64, or None.
         max_new_tokens: length limit.
         stop_ids: the answer ends with, and includes, the first of these.
+        cache: of earlier turns, whose tokens `input_ids` begins with; None begins a new one.
+            Afterwards it holds all of prompt and answer but the answer's last token.
     """
     decoder, T = model.language_model, len(input_ids)
-    weight = decoder.embed_tokens.weight
-    cache = KVCache(decoder.config, batch=1, capacity=T + max_new_tokens, like=weight)
+    if cache is None:
+        weight = decoder.embed_tokens.weight
+        cache = KVCache(decoder.config, batch=1, capacity=T + max_new_tokens, like=weight)
     hidden = prompt_hidden_states(model, input_ids, pixel_values, grid_thw, cache=cache)
     grids = np.zeros((0, 3), np.int64) if grid_thw is None else grid_thw
     _, rope_delta = text_positions(input_ids, grids, model.config)
