@@ -64,7 +64,7 @@ def parse_moments(
     spans = list(spans_in_prose(body))
     if not spans and ended and (instant := instant_in_prose(body)):
         spans = [instant]
-    if not ended and spans and spans[-1].stop == len(body):
+    if not ended and spans and spans[-1].may_go_on(body):
         spans.pop()
     moments: dict[Moment, None] = {}
     notes: list[str] = []

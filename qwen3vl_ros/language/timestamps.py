@@ -12,8 +12,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_TIME = r"<?(?:\d{1,3}:){0,2}\d{1,6}(?:\.\d{1,6})?(?:\s?(?:seconds?|secs?|s)\b)?>?"
-_BEFORE, _AFTER = r"(?<![\w.:-])", r"(?![\w:]|\.\d|-\d)"
+_BARE = r"(?:\d{1,3}:){0,2}\d{1,6}(?:\.\d{1,6})?(?:\s?(?:seconds?|secs?|s)\b)?"
+_TIME = rf"(?:<{_BARE}>|{_BARE})"
+# Not inside a longer number, word, date, or row of numbers.
+_BEFORE, _AFTER = r"(?<![\w.:-])", r"(?![\w:]|\.\d|\s*[-–—~]\s*[\d<])"
+_IN_A_ROW = re.compile(r"[\d>]\s?(?:seconds?|secs?|s)?\s*[-–—~]\s*$")
 _SEPARATOR = r"\s*(?:-|–|—|~|to|and|until)\s*"
 _SPAN = re.compile(rf"{_BEFORE}({_TIME}){_SEPARATOR}({_TIME}){_AFTER}")
 _PAIR = re.compile(rf"\[\s*({_TIME})\s*,\s*({_TIME})\s*\]")
@@ -34,6 +37,15 @@ class Span:
     start_s: float
     end_s: float
     stop: int
+
+    def may_go_on(self, text: str) -> bool:
+        """Whether, had `text` not been cut off, the second time could be another one.
+
+        >>> span = span_from_text("3.5 - 9")
+        >>> span.may_go_on("3.5 - 9."), span.may_go_on("3.5 - 9. ")
+        (True, False)
+        """
+        return text[self.stop :] in ("", ".", ":")
 
 
 def seconds_from_text(text: str) -> float | None:
@@ -68,7 +80,12 @@ def spans_in_prose(text: str) -> Iterator[Span]:
     all that the text holds, or are written [start, end]: "2 to 3 people" is no span.
     """
     whole = text.strip().rstrip(".")
-    spans = [m for m in _SPAN.finditer(text) if _MARKS.search(m[1] + m[2]) or m[0] == whole]
+    spans = [
+        match
+        for match in _SPAN.finditer(text)
+        if (_MARKS.search(match[1] + match[2]) or match[0] == whole)
+        and not _IN_A_ROW.search(text[max(match.start() - 16, 0) : match.start()])
+    ]
     for match in sorted([*spans, *_PAIR.finditer(text)], key=re.Match.start) or (
         _START_END.finditer(text)
     ):
