@@ -9,7 +9,7 @@ export LD_LIBRARY_PATH := $(CURDIR)/.venv/lib:$(LD_LIBRARY_PATH)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-to-run test check format demo train-tiny export-tiny evaluate readme lock clean clean-venv
+.PHONY: help setup setup-to-run test check format demo train-tiny export-tiny evaluate parity readme lock clean clean-venv
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,9 @@ export-tiny: setup  ## ONNX engines of the tiny checkpoint
 
 evaluate: setup  ## accuracy on held-out scenes; out/evaluation.json
 	$(PY) -m qwen3vl_ros.cli evaluate
+
+parity: setup  ## all six family shapes against transformers, measured; docs/parity.md
+	$(PY) scripts/parity.py
 
 lock: setup  ## pins the exact versions in .venv for everyone on this Python
 	$(PY) scripts/lock_versions.py
