@@ -3,7 +3,8 @@
 
 The two templates in data/ are ours, rendered by transformers here. On 2026-11-22 both, and our
 own text, were equal to the released templates (as the public repository xorbitsai/inference holds
-them for Qwen3-VL Instruct and Thinking) on 20,000 chats each of the kind drawn below.
+them for Qwen3-VL Instruct and Thinking) on 2,500 chats each of the kind drawn below, and on those
+with names. The released checkpoints' own files could not be fetched.
 """
 
 from __future__ import annotations
