@@ -33,7 +33,7 @@ PLACES = ("engine", "question", "inference", "transform")
 
 
 class TopicMonitor:
-    """Arrivals on one topic: how often, and how old their stamps are."""
+    """Arrivals on one topic: how often, and how old their stamps are. Owned by `Diagnostics`."""
 
     def __init__(self, *, topic: str, needed: bool, clock: Callable[[], float]) -> None:
         self._topic = topic
@@ -95,26 +95,26 @@ class TopicMonitor:
 
 @dataclass(kw_only=True)
 class Fault:
-    """The last thing that went wrong in one place.
+    """The last thing that went wrong in one place. Owned by `Diagnostics`.
 
     Attributes:
         message: what.
         level: WARN or ERROR.
-        lasts: True until the place works again.
+        until: steady seconds; infinite until the place works again.
         count: how often anything went wrong there.
         logged_at: steady seconds.
     """
 
     message: str = ""
     level: bytes = ERROR
-    lasts: bool = False
+    until: float = -math.inf
     count: int = 0
     logged_at: float = -math.inf
 
 
 @dataclass(kw_only=True)
 class ProcessingTimes:
-    """Seconds of recent inferences, newest last, and how many there were."""
+    """Seconds of recent inferences, newest last, and how many. Owned by `Diagnostics`."""
 
     recent_s: deque[float] = field(default_factory=lambda: deque(maxlen=50))
     age_s: float | None = None
@@ -143,26 +143,42 @@ class Diagnostics:
             self._topics[name].arrived(age_s=age_s)
 
     def fault(self, place: str, message: str, *, level: bytes = ERROR) -> bool:
-        """Something went wrong in one place ("image", "transform", …).
+        """Something went wrong in one place: a watched topic, or one of `PLACES`.
 
         Returns:
             True when it is worth a line in the log: the first of its place in `LOG_EVERY_S`.
         """
+        assert place in self._topics or place in PLACES, f"nobody would see a fault of '{place}'"
         with self._lock:
-            fault = self._faults.setdefault(place, Fault())
-            now = self._clock()
-            fault.message, fault.level, fault.lasts = message, level, True
-            fault.count += 1
-            if now - fault.logged_at < LOG_EVERY_S:
-                return False
-            fault.logged_at = now
-            return True
+            return self._note(place, message, level=level, lasts_s=math.inf)
+
+    def lost(self, name: str, message: str, *, total: int) -> bool:
+        """Messages of a topic were lost on their way, `total` so far: a warning for `WINDOW_S`.
+
+        Nothing says when none are lost any more, so it lapses by itself.
+
+        Returns:
+            As `fault`.
+        """
+        with self._lock:
+            self._facts.setdefault(name, {})["Messages lost in transport"] = total
+            return self._note(_transport(name), message, level=WARN, lasts_s=WINDOW_S)
+
+    def _note(self, place: str, message: str, *, level: bytes, lasts_s: float) -> bool:
+        fault = self._faults.setdefault(place, Fault())
+        now = self._clock()
+        fault.message, fault.level, fault.until = message, level, now + lasts_s
+        fault.count += 1
+        if now - fault.logged_at < LOG_EVERY_S:
+            return False
+        fault.logged_at = now
+        return True
 
     def recovered(self, place: str) -> None:
         """What was wrong in a place is so no longer; its count stays."""
         with self._lock:
             if place in self._faults:
-                self._faults[place].lasts = False
+                self._faults[place].until = -math.inf
 
     def facts(self, place: str, **facts: object) -> None:
         """Remembers what to show in a place's status, under these keys."""
@@ -180,13 +196,12 @@ class Diagnostics:
         """One status for each topic and each place, in a fixed order."""
         with self._lock:
             prefix = f"{self._node_name}: "
-            statuses = [
-                self._with_fault(
-                    monitor.status(f"{prefix}{name} topic status", more=self._facts.get(name, {})),
-                    name,
-                )
-                for name, monitor in self._topics.items()
-            ]
+            statuses = []
+            for name, monitor in self._topics.items():
+                facts = self._facts.get(name, {})
+                current = monitor.status(f"{prefix}{name} topic status", more=facts)
+                current = self._with_fault(current, name)
+                statuses.append(self._raised(current, _transport(name)))
             for place in PLACES:
                 facts = dict(self._facts.get(place, {}))
                 if place == "inference":
@@ -200,7 +215,12 @@ class Diagnostics:
             return current
         current.values.append(KeyValue(key="Faults since startup", value=str(fault.count)))
         current.values.append(KeyValue(key="Last fault", value=fault.message))
-        if fault.lasts:
+        return self._raised(current, place)
+
+    def _raised(self, current: DiagnosticStatus, place: str) -> DiagnosticStatus:
+        """The status at the level of what is wrong in a place now, and with its message."""
+        fault = self._faults.get(place)
+        if fault is not None and self._clock() < fault.until:
             said = [] if current.level == OK else [current.message]
             current.message = "; ".join([*said, fault.message])
             current.level = max(current.level, fault.level)
@@ -218,6 +238,11 @@ class Diagnostics:
             "pipeline_latency_ms": "n/a" if latency is None else f"{1e3 * latency:.1f}",
             "answers": self._times.count,
         }
+
+
+def _transport(name: str) -> str:
+    """The place where losses of a topic are kept, apart from faults of its messages."""
+    return f"{name} transport"
 
 
 def status(

@@ -15,7 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from . import topics
 from .camera_pairing import CameraPairing, stamp_ns
-from .diagnostics import WARN, Diagnostics
+from .diagnostics import Diagnostics
 from .gate import Gate
 from .parameters import NodeParameters
 
@@ -93,8 +93,7 @@ class CameraSubscriptions:
                 self._node.get_logger().error(message)
 
         def lost(event: Any) -> None:
-            self._diagnostics.facts(name, **{"Messages lost in transport": event.total_count})
-            if self._diagnostics.fault(f"{name} transport", LOST, level=WARN):
+            if self._diagnostics.lost(name, LOST, total=event.total_count):
                 self._node.get_logger().warning(f"{event.total_count} of '{name}' so far: {LOST}")
 
         qos = QoSProfile(

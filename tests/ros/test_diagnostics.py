@@ -91,6 +91,35 @@ def test_a_warning_does_not_hide_an_error():
     assert (status.level, status.message) == (ERROR, "No events recorded.; odd")
 
 
+def test_losses_on_the_way_are_a_warning_that_lapses():
+    """They once went to the log only, and the topic stayed green while most pictures were lost."""
+    desk = Desk()
+    desk.receive(0.1)
+    assert desk.diagnostics.lost("image", "messages are lost", total=7), "worth a line in the log"
+    status = desk.status("image topic status")
+    assert (status.level, status.message) == (WARN, "messages are lost")
+    assert desk.value("image topic status", "Messages lost in transport") == "7"
+    desk.now += 4.9
+    desk.receive(0.1)
+    assert desk.status("image topic status").level == WARN
+    desk.now += 0.2
+    assert desk.status("image topic status").level == OK
+
+
+def test_losses_do_not_hide_what_is_wrong_with_the_pictures_that_come():
+    desk = Desk()
+    desk.receive(0.1)
+    desk.diagnostics.fault("image", "encoding is 'foo8'")
+    desk.diagnostics.lost("image", "messages are lost", total=1)
+    status = desk.status("image topic status")
+    assert (status.level, status.message) == (ERROR, "encoding is 'foo8'; messages are lost")
+
+
+def test_a_fault_that_no_status_would_show_is_our_own_mistake():
+    with pytest.raises(AssertionError, match="nobody would see"):
+        Desk().diagnostics.fault("picture", "odd")
+
+
 def test_a_fault_is_worth_a_line_in_the_log_once_in_ten_seconds():
     desk = Desk()
     said = []
