@@ -38,12 +38,15 @@ class Moment:
 
     Attributes:
         depth_expected: True when someone publishes depth, so that its absence is worth a word.
+        nearest_depth_off_s: where depth is missing, how far the stamp of the nearest one held is
+            from the image's; None when none is held.
     """
 
     image: Image
     depth: Image | None
     camera_info: CameraInfo | None
     depth_expected: bool
+    nearest_depth_off_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,6 +177,7 @@ class CameraPairing:
     def _taken(self, image: Image) -> Moment:
         depth = self._nearest_depth(image)
         missing = self._depth_expected and depth is None
+        off_ns = [abs(stamp_ns(held) - stamp_ns(image)) for held in self._depths]
         overtaken = self._drop_before(image)
         self._images.popleft()
         self._waiting_since = self._clock() if self._images else math.inf
@@ -185,6 +189,7 @@ class CameraPairing:
             depth=depth,
             camera_info=self._camera_info,
             depth_expected=self._depth_expected,
+            nearest_depth_off_s=min(off_ns) / 1e9 if missing and off_ns else None,
         )
 
     def _is_complete(self, image: Image) -> bool:

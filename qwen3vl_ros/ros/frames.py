@@ -84,7 +84,10 @@ class FrameReader:
         self, info: CameraInfo | None, *, width: int, height: int, image_is_rectified: bool
     ) -> tuple[Calibration | None, str]:
         if info is None:
-            return None, "no camera_info has come: nothing can be placed in 3D"
+            return None, (
+                "no camera_info has come: nothing can be placed in 3D; is the topic 'camera_info' "
+                "published and remapped?"
+            )
         size_and_kind = (width, height, image_is_rectified)
         if self._calibration is None or not (
             size_and_kind == self._size_and_kind and _same_camera(info, self._info)
@@ -105,7 +108,7 @@ def _depth_of(
 ) -> tuple[npt.NDArray[np.float32] | None, str]:
     if moment.depth is None:
         if moment.depth_expected:
-            return None, "no depth image has a stamp close enough to the image's (depth_slop_s)"
+            return None, _no_depth_near(moment)
         return None, ""
     if moment.depth.header.frame_id != moment.image.header.frame_id:
         return None, (
@@ -123,8 +126,21 @@ def _depth_of(
             f"{height}; expected depth registered to the image"
         )
     if np.isnan(depth_m).all():
-        return None, "depth is unknown in every pixel (zeros or NaN)"
+        return None, (
+            "depth is unknown in every pixel (zeros or NaN): is the depth camera covered, too "
+            "near, or its projector off?"
+        )
     return depth_m, ""
+
+
+def _no_depth_near(moment: Moment) -> str:
+    off_s = moment.nearest_depth_off_s
+    if off_s is None:
+        return "no depth image is held, though someone publishes 'depth': does it arrive at all?"
+    return (
+        f"the nearest depth image is {off_s:.3f} s from the image, more than depth_slop_s: "
+        "synchronise the two, or raise depth_slop_s"
+    )
 
 
 def _calibration_note(moment: Moment) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -104,12 +105,12 @@ def rgb_from_image(message: Image) -> npt.NDArray[np.uint8]:
     if layout.even and (message.width % 2 or (message.height % 2 and layout.channels == 1)):
         raise FrameError(
             f"image is {message.width} x {message.height} pixels, '{message.encoding}' needs even "
-            "sizes: its colour samples are shared by neighbours"
+            "sizes, because neighbours share colour samples: crop it, or publish rgb8"
         )
     if message.encoding == "nv24" and message.step != message.width:
         raise FrameError(
-            f"image step is {message.step} bytes, 'nv24' is read without padding only: expected "
-            f"{message.width}"
+            f"image step is {message.step} bytes, 'nv24' is read without padding only, expected "
+            f"{message.width}: publish it without padding, or as rgb8"
         )
     numerator, denominator = layout.rows_per_height
     # nv24 holds its colour plane at twice the width of a row: two further rows per row.
@@ -144,7 +145,8 @@ def depth_from_image(message: Image) -> npt.NDArray[np.float32]:
     if sample_type is None:
         raise FrameError(
             f"depth encoding is '{message.encoding[:64]}', expected one of "
-            f"{', '.join(DEPTH_SAMPLES)} (REP 118)"
+            f"{', '.join(DEPTH_SAMPLES)} (REP 118): publish 32FC1 metres or 16UC1 millimetres, "
+            "and remap 'depth' to it"
         )
     samples = _samples(
         message,
@@ -168,29 +170,34 @@ def image_from_rgb(rgb: npt.NDArray[np.uint8], *, header: Header) -> Image:
     return message
 
 
-def _samples(
-    message: Image, *, rows: int, row_bytes: int, sample_type: str
-) -> npt.NDArray[np.uint8]:
-    """(rows, n) samples without the padding of the rows, in the byte order of the message."""
+def _samples(message: Image, *, rows: int, row_bytes: int, sample_type: str) -> npt.NDArray[Any]:
+    """(rows, n) uint8, uint16 or float32 (`sample_type`), without the padding of the rows.
+
+    In the byte order of the message, read only. `Any`, because only the caller knows the type.
+    """
     width, height, step = message.width, message.height, message.step
     if width == 0 or height == 0 or width * height > MAX_PIXELS:
         raise FrameError(
             f"image is {width} x {height} pixels, expected at least 1 x 1 and at most "
-            f"{MAX_PIXELS:,} pixels"
+            f"{MAX_PIXELS:,} pixels: fix width and height where it is published"
         )
     if step < row_bytes:
         raise FrameError(
             f"image step is {step} bytes, a row of {width} pixels of '{message.encoding}' needs "
-            f"{row_bytes}"
+            f"{row_bytes}: fix step, width or encoding where it is published"
         )
     needed = step * (rows - 1) + row_bytes  # some drivers do not pad the last row
     if len(message.data) < needed:
         raise FrameError(
             f"image data is {len(message.data)} bytes, its header ({width} x {height} "
-            f"'{message.encoding}', step {step}) needs {needed}: the picture arrived short"
+            f"'{message.encoding}', step {step}) needs {needed}: the picture arrived short; fix "
+            "step and data where it is published"
         )
     if row_bytes % np.dtype(sample_type).itemsize or step % np.dtype(sample_type).itemsize:
-        raise FrameError(f"image step is {step} bytes, expected a multiple of a sample's size")
+        raise FrameError(
+            f"image step is {step} bytes, expected a multiple of the "
+            f"{np.dtype(sample_type).itemsize} bytes of a sample: fix it where it is published"
+        )
     data = np.frombuffer(message.data, np.uint8, count=needed)
     samples = np.lib.stride_tricks.as_strided(data, (rows, row_bytes), (step, 1), writeable=False)
     order = ">" if message.is_bigendian else "<"

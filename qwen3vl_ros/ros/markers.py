@@ -18,8 +18,9 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from ..image.drawing import label_colour
+from ..language.labels import clean_label
 from ..scene.detections import Detection3D
-from .messages import MAX_LABEL_CHARACTERS, pose_of_box, printable
+from .messages import pose_of_box
 
 BOX_ALPHA = 0.4
 TEXT_HEIGHT_M = 0.06
@@ -75,8 +76,7 @@ def marker_array(
             scale=Vector3(z=TEXT_HEIGHT_M),
             color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0),
             lifetime=lifetime,
-            text=f"{printable(detection.label, max_characters=MAX_LABEL_CHARACTERS)} "
-            f"{detection.score:.2f}",
+            text=f"{clean_label(detection.label)} {detection.score:.2f}",
         )
         markers += [box, text]
     return MarkerArray(markers=markers)

@@ -5,8 +5,8 @@ Knows no topics. A detection message always holds one hypothesis (RViz reads the
 looking), whose `class_id` is the label in words, and a unit quaternion. Its header, and that of
 its array, are the image's; the `frame_id` is the frame the numbers are in.
 
-Everything the model says is untrusted text: it is stripped of control characters and cut before
-it goes on the wire.
+Everything the model says is untrusted text: labels become one clean line, its answer keeps line
+breaks and tabs and loses all other control characters; both are cut before they go on the wire.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from std_msgs.msg import Header
 from vision_msgs import msg as vision
 
 from ..errors import QueryError
+from ..language.labels import clean_label
 from ..msg import Query as QueryMessage
 from ..scene.detections import SPATIAL_TASKS, Detection2D, Detection3D, Query, Task
 from ..scene.geometry import OrientedBox, quaternion_from_rotation
 
-MAX_LABEL_CHARACTERS = 64
 MAX_ANSWER_CHARACTERS = 20_000
 
 
@@ -38,20 +38,17 @@ def header(*, stamp_ns: int, frame_id: str) -> Header:
 
 def printable(text: str, *, max_characters: int) -> str:
     """Untrusted text as one line without control characters, at most so many characters long."""
-    composed = unicodedata.normalize("NFC", text[: 4 * max_characters])
-    # Cc control, Cf invisible formatting (bidi overrides), Cs halves of surrogate pairs.
-    kept = (
-        " " if character.isspace() else character
-        for character in composed
-        if character.isspace() or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
-    )
-    return " ".join("".join(kept).split())[:max_characters]
+    return clean_label(text, longest=max_characters)
 
 
 def wire_text(text: str) -> str:
-    """Untrusted text that may keep its line breaks, fit for a ROS string."""
-    kept = text[:MAX_ANSWER_CHARACTERS].replace("\x00", "")
-    return kept.encode("utf-8", "replace").decode("utf-8")
+    """Untrusted text that keeps its lines and tabs, fit for a ROS string and a terminal."""
+    kept = (
+        character
+        for character in text[:MAX_ANSWER_CHARACTERS]
+        if character in "\n\t" or unicodedata.category(character) != "Cc"
+    )
+    return "".join(kept).encode("utf-8", "replace").decode("utf-8")
 
 
 def query_from_message(message: QueryMessage, *, query_id: str, max_objects: int) -> Query:
@@ -132,7 +129,7 @@ def _bounding_box_2d(xyxy_px: npt.NDArray[np.float64]) -> vision.BoundingBox2D:
 
 def _hypothesis(label: str, score: float, pose: Pose) -> vision.ObjectHypothesisWithPose:
     result = vision.ObjectHypothesisWithPose()
-    result.hypothesis.class_id = printable(label, max_characters=MAX_LABEL_CHARACTERS)
+    result.hypothesis.class_id = clean_label(label)
     result.hypothesis.score = float(np.clip(score, 0.0, 1.0))
     result.pose.pose = pose
     return result

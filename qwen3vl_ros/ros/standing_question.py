@@ -2,8 +2,9 @@
 """The question asked of every picture, and the other parameters in force.
 
 It comes from parameters at the start, and is replaced by parameters or by the service
-~/set_query; the parameters always show the one in force. A question that cannot be asked is
-refused, and the old one stays.
+~/set_query; the parameters always show the one in force, but for a `max_objects` of its own: the
+parameter stays what other questions get. A question that cannot be asked is refused, and the old
+one stays.
 
 `standing` is replaced whole, in the executor's thread; the worker reads it whenever it likes.
 """

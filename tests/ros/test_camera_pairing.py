@@ -94,6 +94,26 @@ def test_an_image_waits_for_its_depth_and_then_goes_without():
     assert story.pairing.counts.without_depth == 1
 
 
+def test_an_image_without_its_depth_says_how_far_off_the_nearest_one_is():
+    story = Story()
+    story.depth(800, 920)
+    story.image(1000)
+    story.clock.now += 0.2
+    moment = story.pairing.take(timeout_s=0.0)
+    assert moment is not None
+    assert moment.depth is None
+    assert moment.nearest_depth_off_s == pytest.approx(0.08)
+
+
+def test_without_any_depth_held_there_is_no_distance_to_tell():
+    story = Story()
+    story.image(1000)
+    story.clock.now += 0.2
+    moment = story.pairing.take(timeout_s=0.0)
+    assert moment is not None
+    assert moment.nearest_depth_off_s is None
+
+
 def test_an_earlier_depth_is_taken_only_when_no_better_one_comes_in_time():
     """Depth at -33 ms is within the slop, but the one of the image itself is still on its way."""
     story = Story()

@@ -89,7 +89,7 @@ def test_every_message_has_a_hypothesis_and_a_unit_quaternion(label, score, turn
     ("text", "expected"),
     [
         pytest.param("red mug", "red mug", id="plain"),
-        pytest.param("\x1b[31mred\x1b[0m", "[31mred[0m", id="terminal colours"),
+        pytest.param("\x1b[31mred\x1b[0m", "red", id="terminal colours"),
         pytest.param("a\nb\r\tc", "a b c", id="line breaks"),
         pytest.param("e\u0301", "\u00e9", id="composed"),
         pytest.param("\u202egum\u202c", "gum", id="written backwards"),
@@ -100,6 +100,18 @@ def test_every_message_has_a_hypothesis_and_a_unit_quaternion(label, score, turn
 )
 def test_labels_are_one_printable_line(text, expected):
     assert printable(text, max_characters=64) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param('[\n\t{"label": "mug"}\n]', '[\n\t{"label": "mug"}\n]', id="lines and tabs"),
+        pytest.param("a \x1b[31mred\x1b[0m mug", "a [31mred[0m mug", id="no terminal obeys it"),
+        pytest.param("mug\x00\x07\x9b2J\r", "mug2J", id="other control characters"),
+    ],
+)
+def test_the_models_words_are_sent_as_they_are_but_for_control_characters(text, expected):
+    assert wire_text(text) == expected
 
 
 @given(st.text())

@@ -100,7 +100,7 @@ def test_depth_whose_stamp_is_far_from_the_images_is_not_used(world):
     world.depth_out.publish(depth)
     world.image_out.publish(image)
     status = world.status_of(late_ns)
-    assert "no depth image has a stamp close enough" in status.message
+    assert "more than depth_slop_s: synchronise the two" in status.message
     assert perception.seen[0][0].depth_m is None
     assert perception.seen[0][0].intrinsics is not None
 
