@@ -190,20 +190,30 @@ class GroundingNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stops the worker and lets go of the engine."""
-        if not self.stop(timeout_s=CLEANUP_S):
-            self.get_logger().error(f"the engine is still busy after {CLEANUP_S:g} s; try again")
+        if not self._stop_or_say_so():
             return TransitionCallbackReturn.FAILURE
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stops for good."""
-        self.stop(timeout_s=CLEANUP_S)
+        if not self._stop_or_say_so():
+            return TransitionCallbackReturn.FAILURE
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Back to unconfigured, with nothing loaded."""
-        self.stop(timeout_s=CLEANUP_S)
+        """Back to unconfigured, with nothing loaded; finalized while the engine is still busy.
+
+        Configured again, a node whose worker is busy would have two.
+        """
+        if not self._stop_or_say_so():
+            return TransitionCallbackReturn.FAILURE
         return TransitionCallbackReturn.SUCCESS
+
+    def _stop_or_say_so(self) -> bool:
+        is_stopped = self.stop(timeout_s=CLEANUP_S)
+        if not is_stopped:
+            self.get_logger().error(f"the engine is still busy after {CLEANUP_S:g} s")
+        return is_stopped
 
     # Changes and health ------------------------------------------------------------------------
 
@@ -230,6 +240,7 @@ class GroundingNode(LifecycleNode):
             without_depth=counts.without_depth,
             time_jumps=counts.time_jumps,
         )
+        self._diagnostics.facts("transform", refused=self._transforms.refused)
         self._diagnostics.facts("engine", state="active" if self.is_active else "not active")
         message = topics.DIAGNOSTICS.type(status=self._diagnostics.statuses())
         message.header.stamp = self.get_clock().now().to_msg()

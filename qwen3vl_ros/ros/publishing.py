@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..image.drawing import annotated_image
 from ..model.stopwatch import GroundingStats
@@ -23,6 +23,7 @@ from .results import Result
 
 if TYPE_CHECKING:
     from rclpy.node import Node
+    from rclpy.publisher import Publisher
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,10 +52,10 @@ class Outcome:
 
 
 class ResultPublisher:
-    """The node's outgoing topics, except /diagnostics."""
+    """The node's outgoing topics, except /diagnostics; owns their publishers."""
 
     def __init__(self, node: Node) -> None:
-        def publisher(endpoint: topics.Endpoint):  # type: ignore[no-untyped-def]
+        def publisher(endpoint: topics.Endpoint) -> Publisher[Any]:
             return node.create_publisher(endpoint.type, endpoint.name, endpoint.qos)
 
         self._detections_2d = publisher(topics.DETECTIONS_2D)

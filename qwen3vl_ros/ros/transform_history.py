@@ -36,7 +36,7 @@ class ExtrapolationException(TransformError):
 
 
 class StaticLink:
-    """A link that always holds."""
+    """A link that always holds. Owned by the buffer."""
 
     def __init__(self) -> None:
         self._held: tuple[str, Pose] | None = None
@@ -57,7 +57,7 @@ class StaticLink:
 
 
 class MovingLink:
-    """The last seconds of a link, oldest first."""
+    """The last seconds of a link, oldest first. Owned by the buffer."""
 
     def __init__(self, cache_ns: int) -> None:
         self._cache_ns = cache_ns

@@ -36,7 +36,13 @@ POLL_S = 0.005
 
 
 class TransformSource(Protocol):
-    """Where transforms come from."""
+    """Where transforms come from.
+
+    Attributes:
+        refused: transforms that meant nothing (NaN, no unit quaternion, bad names), counted.
+    """
+
+    refused: int
 
     def lookup(self, *, target: str, source: str, stamp_ns: int) -> Array:
         """`T_target_source` (4, 4) float64 at a stamp (0: the latest common one), or at once:
@@ -99,11 +105,7 @@ def _may_come(fault: TransformError) -> bool:
 
 
 class BuiltinTransformSource:
-    """Hears /tf and /tf_static of a node, without tf2_ros.
-
-    Attributes:
-        refused: transforms that meant nothing (NaN, no unit quaternion, bad names), counted.
-    """
+    """Hears /tf and /tf_static of a node, without tf2_ros. Owns its buffer."""
 
     def __init__(self, node: Node) -> None:
         try:
@@ -158,6 +160,7 @@ class Tf2TransformSource:
     def __init__(self, node: Node) -> None:
         import tf2_ros
 
+        self.refused = 0  # tf2 says so on its own, in the log
         self._tf2 = tf2_ros
         # With the node, or the buffer would not follow the node's clock when it jumps.
         self._buffer = tf2_ros.Buffer(node=node)

@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from qwen3vl_ros.errors import EngineError
 from qwen3vl_ros.msg import Query as QueryMessage
@@ -148,6 +148,24 @@ def test_an_engine_that_fails_its_warm_up_is_refused(world):
     assert node.trigger_configure() == FAILURE
     world.diagnostic("engine", b"\x02", "out of memory")
     assert state_of(world) == "unconfigured"
+
+
+def test_a_node_whose_engine_is_busy_does_not_come_back_with_a_second_worker(world, monkeypatch):
+    """After an error it once said it was unconfigured, while its worker was still at it."""
+    monkeypatch.setattr("qwen3vl_ros.ros.node.CLEANUP_S", 0.01)
+    perception = ScriptedPerception(one_mug)
+    node = world.start(perception)
+    perception.may_answer.clear()
+    world.send()
+    world.until(lambda: perception.seen)
+    assert node.trigger_deactivate() == SUCCESS
+    somewhere = LifecycleState(state_id=State.PRIMARY_STATE_UNKNOWN, label="unknown")
+    assert node.trigger_cleanup() == FAILURE
+    assert node.on_error(somewhere) == FAILURE
+    assert node.on_shutdown(somewhere) == FAILURE
+    perception.may_answer.set()
+    monkeypatch.setattr("qwen3vl_ros.ros.node.CLEANUP_S", 10.0)
+    assert node.trigger_cleanup() == SUCCESS
 
 
 def test_a_bug_in_configure_ends_the_process_instead_of_being_swallowed(world):
