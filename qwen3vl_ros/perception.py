@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .image.preprocess import PreprocessConfig, load_preprocess_config, patches_from_image
+from .language.chat_template import load_chat_style
 from .language.tokenizer import load_tokenizer
 from .model.answering import Answerer
 from .model.decoder import Decoder
@@ -49,7 +50,8 @@ class Perception:
 
         Raises:
             EngineError: missing, damaged, or not what its manifest says; names the field.
-            ConfigError, CheckpointError: a config or the tokenizer in it cannot be read.
+            ConfigError, CheckpointError: a config, the tokenizer or the chat template in it cannot
+                be read.
             MissingDependency: the runtime it is for is not installed.
         """
         engines = load_engines(engine_dir, threads=threads, providers=providers)
@@ -68,7 +70,7 @@ class Perception:
         )
         return cls(
             vision_encoder,
-            Answerer(decoder, tokenizer, config),
+            Answerer(decoder, tokenizer, config, style=load_chat_style(engine_dir)),
             load_preprocess_config(engine_dir),
         )
 

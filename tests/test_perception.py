@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qwen3vl_ros.errors import AnswerError, ContextError
+from qwen3vl_ros.errors import AnswerError, ContextError, QueryError
 from qwen3vl_ros.image.preprocess import load_preprocess_config
+from qwen3vl_ros.language.chat_template import ChatStyle
 from qwen3vl_ros.language.tokenizer import Tokenizer, load_tokenizer
 from qwen3vl_ros.model.answering import Answerer
 from qwen3vl_ros.model.decoder import Decoder
@@ -78,7 +79,9 @@ def saying(random_engines: Mapping[str, Path]) -> Callable[..., tuple[Perception
     engines = load_engines(directory, threads=1)
     config, tokenizer = load_model_config(directory), load_tokenizer(directory)
 
-    def build(*answers: str) -> tuple[Perception, ScriptedHead]:
+    def build(
+        *answers: str, style: ChatStyle = ChatStyle.INSTRUCT
+    ) -> tuple[Perception, ScriptedHead]:
         head = ScriptedHead(tokenizer, config.text.vocab_size, list(answers))
         decoder = Decoder(
             engines.decoder,
@@ -91,7 +94,7 @@ def saying(random_engines: Mapping[str, Path]) -> Callable[..., tuple[Perception
         encoder = VisionEncoder(
             engines.vision, config.vision, max_visual_tokens=engines.manifest.max_visual_tokens
         )
-        answerer = Answerer(decoder, tokenizer, config)
+        answerer = Answerer(decoder, tokenizer, config, style=style)
         return Perception(encoder, answerer, load_preprocess_config(directory)), head
 
     return build
@@ -114,6 +117,28 @@ def depth_with_a_box_on_the_left() -> np.ndarray:
     depth_m[192:288, 128:192] = 2.0
     depth_m[:, WIDTH // 2 :] = np.nan
     return depth_m
+
+
+def test_a_thinkers_answer_begins_after_its_thought(saying):
+    thought = f"Is it {fenced(RIGHT_2D)}? No.\n</think>\n\n"
+    perception, head = saying(thought + fenced(LEFT_2D), style=ChatStyle.THINKING)
+    grounding = perception.ground(frame(), RED_BOX, model_boxes=False)
+    (found,) = grounding.detections_2d
+    np.testing.assert_allclose(found.xyxy_px, [128, 192, 192, 288])
+    assert 0.9 < found.score <= 1.0
+    assert head.is_done
+
+
+def test_a_thinker_that_never_stops_thinking_has_not_answered(saying):
+    perception, _ = saying(f"Is it {fenced(LEFT_2D)}?", style=ChatStyle.THINKING)
+    with pytest.raises(AnswerError, match="still thinking"):
+        perception.ground(frame(), RED_BOX)
+
+
+def test_a_question_that_is_not_about_places_is_refused_and_told_what_can_be_asked(saying):
+    perception, _ = saying()
+    with pytest.raises(QueryError, match=r"'ask' query .* one of detect, refer, point, detect_3d"):
+        perception.ground(frame(), Query(task=Task.ASK, text="What is it?"))
 
 
 def test_a_picture_and_a_query_become_boxes_in_pixels_and_metres(saying):

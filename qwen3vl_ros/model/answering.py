@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import ContextError
+from ..language.chat_template import ChatStyle
 from ..language.parsing import Answer, parse_answer
 from ..language.prompt import prompt_from_query
 from ..language.scoring import object_scores
@@ -52,10 +53,18 @@ class Reply:
 class Answerer:
     """A decoder that is asked in words and answers in objects."""
 
-    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, config: ModelConfig) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        tokenizer: Tokenizer,
+        config: ModelConfig,
+        *,
+        style: ChatStyle = ChatStyle.INSTRUCT,
+    ) -> None:
         self._decoder = decoder
         self._tokenizer = tokenizer
         self._config = config
+        self._style = style
 
     def ask(
         self, query: Query, visual: VisualEmbeds, *, width: int, height: int, watch: Stopwatch
@@ -76,7 +85,9 @@ class Answerer:
         """
         query.require_spatial()
         with watch.stage("prefill"):
-            prompt = prompt_from_query(query, visual.grid_thw, self._tokenizer, self._config)
+            prompt = prompt_from_query(
+                query, visual.grid_thw, self._tokenizer, self._config, style=self._style
+            )
             generation = self._decoder.generate(
                 prompt.input_ids,
                 visual,
@@ -86,12 +97,20 @@ class Answerer:
             watch.heard(generation)
         text, token_spans = self._tokenizer.decode_with_spans(generation.token_ids)
         answer = parse_answer(
-            text, task=query.task, width=width, height=height, max_objects=query.max_objects
+            text,
+            task=query.task,
+            width=width,
+            height=height,
+            max_objects=query.max_objects,
+            thinking=self._style is ChatStyle.THINKING,
         )
         return Reply(answer=answer, scores=object_scores(answer, token_spans, generation.logprobs))
 
     def _answer_budget(self, query: Query, prompt_tokens: int) -> int:
-        """Tokens the answer may take: enough for `max_objects`, or what the cache has left."""
+        """Tokens the answer may take: enough for `max_objects`, or what the cache has left.
+
+        How long a thought takes nobody knows beforehand, so a thinker gets all that is left.
+        """
         each = TOKENS_PER_OBJECT[query.task]
         least = each + TOKENS_AROUND_OBJECTS
         room = self._decoder.cache_length - prompt_tokens
@@ -102,4 +121,6 @@ class Answerer:
                 "one object; ask in fewer words, or export the engine again with a larger "
                 "--cache-length"
             )
+        if self._style is ChatStyle.THINKING:
+            return room
         return min(each * query.max_objects + TOKENS_AROUND_OBJECTS, room)
