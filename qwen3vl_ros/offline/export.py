@@ -4,10 +4,11 @@
 Knows the files of both. Graphs come without weights (`graphs.py`); here the checkpoint's tensors
 are read one at a time, quantised on the way, and written beside the graphs as external data. A
 weight is stored as the checkpoint has it, (out, in), once: a tied float32 head is a reference into
-the embedding table, which the host reads too.
+the embedding table, which the host reads too. Only experts are turned (`expert_operators.py`).
 
 Precisions: "float32"; "int4" has four-bit decoder and head, a float16 embedding table and a
-float32 tower (a tower is small, and boxes are read from what it sees).
+float32 tower (a tower is small, and boxes are read from what it sees); its experts have four bits,
+the routers that choose them float32.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import functools
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass
-from safetensors import safe_open
 
 from ..errors import CheckpointError, ConfigError
 from ..image.preprocess import load_preprocess_config
@@ -40,14 +38,16 @@ from ..runtime.manifest import (
     sha256_of_file,
     write_manifest,
 )
-from .checkpoint import EMBEDDING, tensor_files
-from .graphs import decoder_graph, head_graph, vision_graph
-from .quantization import ACCURACY_LEVEL, BLOCK_SIZE, Int4Weight, int4_from_float
-from .reference_model import ReferenceModel
+from .checkpoint import EMBEDDING, checked_files
+from .expert_operators import attach_experts
+from .graphs import DEEPSTACK_LAYERS, decoder_graph, head_graph, vision_graph
+from .quantization import ACCURACY_LEVEL, BLOCK_SIZE
+from .stored_weights import StoredWeights, lazy_tensor
 
 PRECISIONS = ("float32", "int4")
 OPTIONAL_FILES = ("chat_template.jinja", "video_preprocessor_config.json")
 TOOLS = ("onnx", "onnx-ir", "onnxscript", "torch")
+ROUTER = ".mlp.gate.weight"
 MIN_EXTERNAL_BYTES = 1024  # smaller tensors stay in the graph file
 MIN_CACHE_LENGTH = 1024
 WORDS_LENGTH = 768  # tokens of a question and an answer of twenty boxes
@@ -81,6 +81,7 @@ def export_checkpoint(
     if precision not in PRECISIONS:
         raise ConfigError(f"precision is '{precision}', expected one of {', '.join(PRECISIONS)}")
     config = load_model_config(checkpoint_dir)
+    _refuse_what_graphs_cannot(config, precision)
     preprocess = load_preprocess_config(checkpoint_dir)
     max_visual_tokens = preprocess.max_pixels // preprocess.factor**2
     if cache_length is None:
@@ -91,7 +92,7 @@ def export_checkpoint(
             "that the largest picture takes; raise it, or lower size.longest_edge in the "
             "checkpoint's preprocessor_config.json"
         )
-    weights = _Weights(files=_checked_files(checkpoint_dir, config))
+    weights = StoredWeights(files=checked_files(checkpoint_dir, config))
     with replaced_directory(engine_dir, marker=MANIFEST_FILE) as partial:
         _copy_files(checkpoint_dir, partial)
         table = weights.array(EMBEDDING)
@@ -116,45 +117,19 @@ def export_checkpoint(
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Weights:
-    """A checkpoint's tensors, read when asked for. `files`: where each lies, by name."""
-
-    files: dict[str, Path]
-
-    def array(self, name: str) -> npt.NDArray[np.float32]:
-        with safe_open(self.files[name], framework="pt") as file:
-            tensor: torch.Tensor = file.get_tensor(name)
-        array: npt.NDArray[np.float32] = tensor.float().numpy()
-        return array
-
-    @functools.lru_cache(maxsize=1)  # noqa: B019 (one weight; packed and scales ask in turn)
-    def int4(self, name: str) -> Int4Weight:
-        return int4_from_float(self.array(name))
-
-    def __hash__(self) -> int:
-        return id(self)
-
-
-def _checked_files(directory: Path, config: ModelConfig) -> dict[str, Path]:
-    """Where each tensor of the model lies; read from headers, before any long work."""
-    files = tensor_files(directory)
-    with torch.device("meta"):
-        expected = ReferenceModel(config).state_dict()
-    for name, tensor in expected.items():
-        if name not in files:
-            raise CheckpointError(
-                f"the checkpoint has no tensor {name}, which config.json asks for; download it "
-                f"whole: {directory}"
-            )
-        with safe_open(files[name], framework="pt") as file:
-            shape = tuple(file.get_slice(name).get_shape())
-        if shape != tuple(tensor.shape):
-            raise CheckpointError(
-                f"tensor {name} has shape {shape}, expected {tuple(tensor.shape)} by config.json; "
-                f"do weights and config belong together? {directory}"
-            )
-    return {name: files[name] for name in expected}
+def _refuse_what_graphs_cannot(config: ModelConfig, precision: str) -> None:
+    taps, text = len(config.vision.deepstack_visual_indexes), config.text
+    if taps != DEEPSTACK_LAYERS:
+        raise ConfigError(
+            f"the tower has {taps} deepstack taps, and an engine's inputs are made for "
+            f"{DEEPSTACK_LAYERS}, as every released Qwen3-VL has them"
+        )
+    widths = (text.hidden_size, text.moe_intermediate_size)
+    if precision == "int4" and any(width % BLOCK_SIZE for width in widths if text.num_experts):
+        raise ConfigError(
+            f"four-bit experts need a hidden_size and a moe_intermediate_size in blocks of "
+            f"{BLOCK_SIZE}, these are {widths[0]} and {widths[1]}; export precision float32"
+        )
 
 
 def _graphs(config: ModelConfig) -> dict[str, ir.Model]:
@@ -187,12 +162,13 @@ def _copy_files(source: Path, target: Path) -> None:
             )
 
 
-def _attach_weights(model: ir.Model, weights: _Weights, *, four_bits: bool) -> None:
+def _attach_weights(model: ir.Model, weights: StoredWeights, *, four_bits: bool) -> None:
     """Give every initializer its data, read when the model is saved; linears their operator."""
     graph = model.graph
     for matmul, weight in list(_linears(graph)):
         x = matmul.inputs[0]
-        if four_bits:
+        # A router weighs experts in float32: it is small, and a wrong choice is not a small error.
+        if four_bits and not str(weight.name).endswith(ROUTER):
             inputs = [x, *_int4_initializers(graph, weight, weights)]
             node = ir.node("MatMulNBits", inputs, _int4_attributes(weight), domain="com.microsoft")
         else:
@@ -203,11 +179,12 @@ def _attach_weights(model: ir.Model, weights: _Weights, *, four_bits: bool) -> N
         graph.insert_before(matmul, node)
         ir.convenience.replace_all_uses_with(old, out, replace_graph_outputs=True)
         graph.remove(matmul, safe=True)
+    attach_experts(graph, weights, four_bits=four_bits)
     model.opset_imports["com.microsoft"] = 1
     RemoveUnusedNodesPass()(model)
     for name, value in graph.initializers.items():
         if value.const_value is None:
-            value.const_value = _lazy(value, functools.partial(weights.array, name))
+            value.const_value = lazy_tensor(value, functools.partial(weights.array, name))
 
 
 def _linears(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Value]]:
@@ -240,28 +217,17 @@ def _int4_attributes(weight: ir.Value) -> dict[str, int]:
 
 
 def _int4_initializers(
-    graph: ir.Graph, weight: ir.Value, weights: _Weights
+    graph: ir.Graph, weight: ir.Value, weights: StoredWeights
 ) -> tuple[ir.Value, ir.Value]:
     name, (out_features, in_features) = str(weight.name), _matrix_shape(weight)
     blocks = -(-in_features // BLOCK_SIZE)
     packed = ir.val(f"{name}.int4", ir.DataType.UINT8, (out_features, blocks, BLOCK_SIZE // 2))
     scales = ir.val(f"{name}.scales", ir.DataType.FLOAT, (out_features, blocks))
-    packed.const_value = _lazy(packed, lambda: weights.int4(name).packed)
-    scales.const_value = _lazy(scales, lambda: weights.int4(name).scales)
+    packed.const_value = lazy_tensor(packed, lambda: weights.int4(name).packed)
+    scales.const_value = lazy_tensor(scales, lambda: weights.int4(name).scales)
     for value in (packed, scales):
         graph.initializers.add(value)
     return packed, scales
-
-
-def _lazy(value: ir.Value, read: Callable[[], npt.NDArray[np.generic]]) -> ir.LazyTensor:
-    assert value.dtype is not None
-    assert value.shape is not None
-    return ir.LazyTensor(
-        lambda: ir.tensor(read(), name=value.name),
-        dtype=value.dtype,
-        shape=value.shape,
-        name=value.name,
-    )
 
 
 def _table_reference(directory: Path) -> ir.ExternalTensor:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reference's modules as the `onnxruntime` flavour has them, weights shared.
 
-Three stand in a graph's way and are exchanged: attention in the decoder (its cache is a buffer of
-fixed size, written in place), attention in the tower (no N x N matrix), and RMSNorm (one operator
-instead of six). They can be traced and not run: ONNX Runtime has their operators, torch does not.
+Four stand in a graph's way and are exchanged: attention in the decoder (its cache is a buffer of
+fixed size, written in place), attention in the tower (no N x N matrix), RMSNorm (one operator
+instead of six), and experts (which ones are computed depends on the data). They can be traced and
+not run: ONNX Runtime has their operators, torch does not.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .reference_decoder import RMSNorm, TextAttention
+from .reference_experts import SparseMLP
 from .reference_vision import VisionAttention
 
 
@@ -28,6 +30,8 @@ def exchanged(module: nn.Module) -> nn.Module:
             setattr(module, name, _CachedAttention(child))
         elif isinstance(child, RMSNorm):
             setattr(module, name, _Norm(child))
+        elif isinstance(child, SparseMLP):
+            setattr(module, name, _RoutedExperts(child))
         else:
             exchanged(child)
     return module
@@ -42,6 +46,43 @@ class _Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+class _RoutedExperts(nn.Module):
+    """`SparseMLP` as one operator: softmax, choice, and the chosen experts alone.
+
+    The operator wants experts output-major; `expert_operators.py` turns them when weights are
+    attached, here they are as the checkpoint has them.
+    """
+
+    def __init__(self, mlp: SparseMLP) -> None:
+        super().__init__()
+        self.gate, self.experts = mlp.gate, mlp.experts
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = torch.onnx.ops.symbolic(
+            "com.microsoft::MoE",
+            (
+                x,
+                F.linear(x, self.gate.weight).flatten(0, 1),
+                self.experts.gate_up_proj,
+                None,  # no biases
+                self.experts.down_proj,
+            ),
+            {
+                "k": self.gate.top_k,
+                "normalize_routing_weights": int(self.gate.renormalise),
+                # silu(gate) * up, in the terms of an operator that has more of them.
+                "activation_type": "swiglu",
+                "activation_alpha": 1.0,
+                "activation_beta": 0.0,
+                "swiglu_fusion": 1,
+            },
+            dtype=x.dtype,
+            shape=x.shape,
+            version=1,
+        )
+        return out
 
 
 class _TowerAttention(nn.Module):

@@ -9,22 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
 
 from qwen3vl_ros.errors import CheckpointError, ConfigError, EngineError
 from qwen3vl_ros.image.preprocess import Patches
-from qwen3vl_ros.model.decoder import Decoder
-from qwen3vl_ros.model.vision import VisionEncoder
-from qwen3vl_ros.model_config import load_model_config
 from qwen3vl_ros.offline.checkpoint import EMBEDDING, load_checkpoint
 from qwen3vl_ros.offline.export import export_checkpoint
-from qwen3vl_ros.offline.quantization import float_from_int4, int4_from_float
-from qwen3vl_ros.offline.reference_generation import prompt_hidden_states
 from qwen3vl_ros.offline.reference_model import ReferenceModel
-from qwen3vl_ros.runtime.loading import load_engines
 from qwen3vl_ros.runtime.manifest import verify_engine_dir
+from tests.offline.engines import (
+    engine_logits,
+    four_bits,
+    graph_of,
+    reference_logits,
+    relative_error,
+    with_accuracy_level,
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,41 +40,6 @@ def question(reference: ReferenceModel) -> tuple[np.ndarray, Patches]:
     patches = Patches(pixel_values=pixel_values, grid_thw=np.array([[1, 4, 6]]))
     image = np.full(6, reference.config.image_token_id)
     return np.concatenate([rng.integers(0, 200, 7), image, rng.integers(0, 200, 9)]), patches
-
-
-def engine_logits(directory: Path, question: tuple[np.ndarray, Patches]) -> np.ndarray:
-    """(vocab_size,) after the question, then after each of three more tokens."""
-    engines = load_engines(directory, threads=1)
-    config = load_model_config(directory)
-    encoder = VisionEncoder(
-        engines.vision, config.vision, max_visual_tokens=engines.manifest.max_visual_tokens
-    )
-    decoder = Decoder(
-        engines.decoder,
-        engines.lm_head,
-        engines.embed_tokens,
-        config,
-        cache_length=engines.manifest.cache_length,
-        stop_token_ids=(),
-    )
-    input_ids, patches = question
-    first = decoder.prefill(input_ids, encoder.encode(patches))
-    return np.stack([first, *decoder.decode(np.array([3, 1, 4]))])
-
-
-def reference_logits(
-    model: ReferenceModel, question: tuple[np.ndarray, Patches], head: torch.Tensor
-) -> np.ndarray:
-    """What `engine_logits` gives, from one pass of torch."""
-    input_ids, patches = question
-    longer = np.concatenate([input_ids, [3, 1, 4]])
-    with torch.no_grad():
-        hidden = prompt_hidden_states(model, longer, patches.pixel_values, patches.grid_thw)
-        return (hidden[0, -4:] @ head.T).numpy()
-
-
-def relative_error(got: np.ndarray, truth: np.ndarray) -> float:
-    return float(np.linalg.norm(got - truth) / np.linalg.norm(truth))
 
 
 def test_float32_engines_agree_with_the_reference(random_engines, reference, question):
@@ -93,32 +59,6 @@ def rounded(random_checkpoint: Path) -> tuple[ReferenceModel, torch.Tensor]:
                     linear.weight.copy_(four_bits(linear.weight))
         model.language_model.embed_tokens.weight.copy_(head.half().float())
     return model, four_bits(head)
-
-
-def four_bits(weight: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(float_from_int4(int4_from_float(weight.detach().numpy())))
-
-
-def with_accuracy_level(directory: Path, level: int) -> None:
-    """Change how four-bit products round their activations, and the hashes with it."""
-    from qwen3vl_ros.runtime.manifest import sha256_of_file
-
-    manifest = json.loads((directory / "manifest.json").read_text())
-    for name in ("decoder.onnx", "lm_head.onnx"):
-        graph = onnx.load(directory / name, load_external_data=False)
-        changed = 0
-        for node in graph.graph.node:
-            for attribute in node.attribute:
-                if attribute.name == "accuracy_level":
-                    attribute.i = level
-                    changed += 1
-        assert changed
-        onnx.save(graph, directory / name)
-        manifest["files"][name] = {
-            "sha256": sha256_of_file(directory / name),
-            "size_bytes": (directory / name).stat().st_size,
-        }
-    (directory / "manifest.json").write_text(json.dumps(manifest))
 
 
 def test_int4_engines_agree_with_the_reference_on_the_weights_they_hold(
@@ -151,10 +91,6 @@ def test_every_linear_of_an_int4_decoder_is_four_bit_and_none_of_the_towers(rand
     assert operators["decoder"].count("MatMulNBits") == 7 * layers
     assert operators["lm_head"] == ["MatMulNBits"]
     assert "MatMulNBits" not in operators["vision"]
-
-
-def graph_of(path: Path) -> onnx.GraphProto:
-    return onnx.load(path, load_external_data=False).graph
 
 
 def test_a_decoder_takes_and_gives_what_the_contract_names(random_engines):

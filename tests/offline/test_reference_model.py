@@ -14,7 +14,8 @@ import torch
 
 from qwen3vl_ros.errors import ContextError
 from qwen3vl_ros.image.positions import text_rotary
-from qwen3vl_ros.model_config import ModelConfig, TextConfig, VisionConfig
+from qwen3vl_ros.model_config import ModelConfig
+from qwen3vl_ros.offline.family import RELEASED
 from qwen3vl_ros.offline.reference_decoder import KVCache
 from qwen3vl_ros.offline.reference_generation import (
     encode_pictures,
@@ -155,60 +156,55 @@ def test_a_seed_fixes_every_weight(small_config: ModelConfig) -> None:
     assert torch.equal(first.language_model.norm.weight, torch.ones(24))
 
 
+@pytest.mark.parametrize("boundary", [4, 11, 14], ids="cache ends at {}".format)
+def test_a_conversation_continues_over_the_cache_of_its_beginning(
+    small: ReferenceModel, boundary: int
+) -> None:
+    """Before the first picture, inside it, and between the two."""
+    ids = np.array([1, 2, 3, 62, *[60] * 6, 63, 4, 5, 6, 62, *[60] * 4, 63, 7, 8])
+    grids = np.array([[1, 4, 6], [1, 4, 4]])
+    pixels = np.random.default_rng(0).standard_normal((40, 1536)).astype(np.float32)
+    with torch.no_grad():
+        whole = prompt_hidden_states(small, ids, pixels, grids)
+        cache = KVCache(small.config.text, batch=1, capacity=len(ids), like=small.head_weight)
+        # The beginning is put there by hand: the same keys and values, whoever computed them.
+        full = KVCache(small.config.text, batch=1, capacity=len(ids), like=small.head_weight)
+        prompt_hidden_states(small, ids, pixels, grids, cache=full)
+        cache.keys[..., :boundary, :] = full.keys[..., :boundary, :]
+        cache.values[..., :boundary, :] = full.values[..., :boundary, :]
+        cache.length = boundary
+        if boundary == 14:
+            pixels[:24] = np.nan  # a picture whose rows are all there is not looked at again
+        rest = prompt_hidden_states(small, ids, pixels, grids, cache=cache)
+    assert cache.length == len(ids)
+    torch.testing.assert_close(rest, whole[:, boundary:], atol=1e-5, rtol=0)
+
+
+def test_an_answer_continues_over_the_cache_of_an_earlier_turn(small: ReferenceModel) -> None:
+    ids = np.array([1, 2, 62, *[60] * 6, 63, 3])
+    pixels = np.random.default_rng(0).standard_normal((24, 1536)).astype(np.float32)
+    grid = np.array([[1, 4, 6]])
+    cache = KVCache(small.config.text, batch=1, capacity=64, like=small.head_weight)
+    answer = generate_greedy(small, ids, pixels, grid, max_new_tokens=5, cache=cache)
+    assert cache.length == len(ids) + 4
+    talk = np.concatenate([ids, answer, [9, 10, 11]])
+    over_cache = generate_greedy(small, talk, pixels, grid, max_new_tokens=8, cache=cache)
+    assert over_cache == generate_greedy(small, talk, pixels, grid, max_new_tokens=8)
+
+
 @pytest.mark.parametrize(
-    ("tower", "decoder", "tied", "parameters"),
+    ("size", "parameters"),
     [
-        pytest.param(
-            (24, 1024, 4096, (5, 11, 17)), (28, 2048, 16, 6144), True, 2_127_532_032, id="2B"
-        ),
-        pytest.param(
-            (24, 1024, 4096, (5, 11, 17)), (36, 2560, 32, 9728), True, 4_437_815_808, id="4B"
-        ),
-        pytest.param(
-            (27, 1152, 4304, (8, 16, 24)), (36, 4096, 32, 12288), False, 8_767_123_696, id="8B"
-        ),
-        pytest.param(
-            (27, 1152, 4304, (8, 16, 24)), (64, 5120, 64, 25600), False, 33_357_390_064, id="32B"
-        ),
+        ("2B", 2_127_532_032),
+        ("4B", 4_437_815_808),
+        ("8B", 8_767_123_696),
+        ("32B", 33_357_390_064),
+        ("30B-A3B", 31_070_754_032),
+        ("235B-A22B", 235_670_022_896),
     ],
 )
-def test_released_sizes_have_their_published_number_of_parameters(
-    tower: tuple[int, int, int, tuple[int, ...]],
-    decoder: tuple[int, int, int, int],
-    tied: bool,
-    parameters: int,
-) -> None:
+def test_released_sizes_have_their_number_of_parameters(size: str, parameters: int) -> None:
     """The 8B count is half the bytes in the published index of its bfloat16 shards."""
-    depth, width, mlp_width, deepstack = tower
-    layers, hidden_size, heads, intermediate_size = decoder
-    config = ModelConfig(
-        model_type="qwen3_vl",
-        vision=VisionConfig(
-            depth=depth,
-            hidden_size=width,
-            intermediate_size=mlp_width,
-            num_heads=16,
-            out_hidden_size=hidden_size,
-            num_position_embeddings=2304,
-            deepstack_visual_indexes=deepstack,
-        ),
-        text=TextConfig(
-            vocab_size=151936,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            num_key_value_heads=8,
-            head_dim=128,
-            rope_theta=5e6,
-            mrope_section=(24, 20, 20),
-            tie_word_embeddings=tied,
-        ),
-        image_token_id=151655,
-        video_token_id=151656,
-        vision_start_token_id=151652,
-        vision_end_token_id=151653,
-    )
     with torch.device("meta"):
-        model = ReferenceModel(config)
+        model = ReferenceModel(RELEASED[size])
     assert sum(weight.numel() for weight in model.parameters()) == parameters
