@@ -32,7 +32,7 @@ GRASP = Tool(
     parameters={
         "type": "object",
         "properties": {"uv_px": {"type": "array"}},
-        "required": ["uv_px"],
+        "required": ("uv_px",),
     },
 )
 
