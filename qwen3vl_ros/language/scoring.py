@@ -15,7 +15,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import AnswerError
 from .parsing import Answer, Span
 
 LOWEST_SCORE = 1e-6  # a score is never 0: 0 would say "certainly nothing"
@@ -31,18 +30,10 @@ def object_scores(
         token_spans: (start, stop) characters of each generated token in that text, as
             `Tokenizer.decode_with_spans` gives them.
         logprobs: (T,) natural log-probability of each token.
-
-    Raises:
-        AnswerError: a log-probability is NaN: the numbers behind the answer are broken.
     """
     assert len(token_spans) == len(logprobs), "one span and one log-probability for each token"
     values = np.asarray(logprobs, np.float64)
-    if np.isnan(values).any():
-        raise AnswerError(
-            "log-probabilities of the answer are NaN, expected numbers at most 0; the engine "
-            "overflows: rebuild it in bfloat16 or float32",
-            answer_text=answer.text,
-        )
+    assert not np.isnan(values).any(), "the decoder refuses logits that are no numbers"
     starts, stops = np.array(token_spans, np.int64).reshape(-1, 2).T
     return tuple(
         _score(values[_tokens_of_spans(starts, stops, found.number_spans)])
