@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from qwen3vl_ros.language.answers import read_answer
-from qwen3vl_ros.language.chat import Picture, Video
+from qwen3vl_ros.language.chat import Message, Picture, Role, Video, message_from_step
 from qwen3vl_ros.language.chat_template import ChatStyle, chat_text
 from qwen3vl_ros.language.parsing import Answer
 from qwen3vl_ros.language.prompt import chat_from_query, prompt_text
+from qwen3vl_ros.language.tool_calls import parse_step
 from qwen3vl_ros.scene.detections import SPATIAL_TASKS, VIDEO_TASKS, Query, Task, TextLevel
 from qwen3vl_ros.scene.geometry import OrientedBox
 from qwen3vl_ros.scene.tools import Tool
@@ -217,6 +218,13 @@ def section(example: Example) -> str:
         lines += ["The prompt is the text as it stands.", ""]
     lines += ["An answer, and its value:", "", block(example.answer), ""]
     lines += [block(value_of(query, example.answer), "python"), ""]
+    if query.task is Task.ZOOM:
+        lines += [
+            "And how the conversation goes on, with the crop:",
+            "",
+            block(zoomed(example)),
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -228,6 +236,15 @@ def chat_of(query: Query, style: ChatStyle) -> str:
     if query.task in VIDEO_TASKS:
         visuals = [Picture(grid_hw=(2, 2), time_s=time_s) for time_s in (0.0, 1.0)]
     return chat_text(chat_from_query(query, visuals), style)
+
+
+def zoomed(example: Example) -> str:
+    """The turns after the question, once the crop is there."""
+    step = parse_step(example.answer, ended=True).value
+    crop = Message(role=Role.TOOL, parts=(Picture(grid_hw=(2, 2)),))
+    chat = chat_from_query(example.query, [Picture(grid_hw=(2, 2))])
+    text = chat_text(chat.continued(message_from_step(step), crop), ChatStyle.INSTRUCT)
+    return text.removeprefix(chat_text(chat, ChatStyle.INSTRUCT, open_turn=False))
 
 
 def value_of(query: Query, answer: str, *, thinking: bool = False) -> str:

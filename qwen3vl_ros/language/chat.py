@@ -8,11 +8,12 @@ picture or a video it holds the grid only, which says how many tokens it takes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeAlias
 
 from ..errors import QueryError
+from ..scene.answers import Step
 from ..scene.tools import Tool, ToolCall
 
 
@@ -93,6 +94,17 @@ class Message:
         return "".join(part for part in self.parts if isinstance(part, str))
 
 
+def message_from_step(step: Step, *, thought: str = "") -> Message:
+    """The assistant's turn that a step was read from, to go on from it.
+
+    Args:
+        step: its words and calls.
+        thought: before them (`reading.thought_in`); what follows a question needs it.
+    """
+    parts = (step.words,) if step.words else ()
+    return Message(role=Role.ASSISTANT, parts=parts, calls=step.calls, thought=thought)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chat:
     """Everything said so far.
@@ -116,6 +128,10 @@ class Chat:
                 f"a chat of these turns cannot be told: {said}; expected system first if at all, "
                 "then the user"
             )
+
+    def continued(self, *messages: Message) -> Chat:
+        """The chat with more turns, for example a step and the tools' answers to it."""
+        return replace(self, messages=(*self.messages, *messages))
 
     def visuals(self) -> Iterator[Picture | Video]:
         """Every picture and video in the order they are shown."""

@@ -18,6 +18,7 @@ MAX_DEPTH = 8
 
 _FENCE = "```"
 _SPACE = re.compile(r"\s*")
+_OPENING = re.compile(r"\s*(?:```\w*)?")
 _INFO = re.compile(r"\w*")
 _BRACKET = re.compile(r"[\[{]")
 _LANDMARK = re.compile(r"[\[\]{]|```")
@@ -133,6 +134,21 @@ def scan_objects(text: str) -> ScannedText:
         is_empty_list=False,
         cut=cut,
     )
+
+
+def scan_object(text: str) -> Value | None:
+    """The object that a text is, with nothing but blanks or a fence around it; None if it is not.
+
+    >>> scan_object('{"a": "```"}') is None, scan_object('So: {"a": 1}') is None
+    (False, True)
+    """
+    opening = _OPENING.match(text)
+    try:
+        value = _scan_value(text, opening.end() if opening else 0, 0)
+    except (_MalformedError, _TruncatedError):
+        return None
+    alone = text[value.stop :].strip() in ("", _FENCE)
+    return value if alone and isinstance(value.content, dict) else None
 
 
 def _body_start(text: str) -> int:

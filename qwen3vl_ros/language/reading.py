@@ -61,6 +61,16 @@ def answer_start(text: str, *, thinking: bool) -> int:
     return 0
 
 
+def thought_in(text: str) -> str:
+    """What the model thought, as its chat template splits it off; empty if nothing.
+
+    >>> thought_in("Two? No.\\n</think>\\n\\nThree.")
+    'Two? No.'
+    """
+    thought, closed, _ = text.partition(END_OF_THINKING)
+    return thought.rpartition(BEGIN_OF_THINKING)[2].strip("\n") if closed else ""
+
+
 def excerpt(text: str) -> str:
     """The start of a model's words, quoted, for an error message."""
     return repr(text[:80])

@@ -18,7 +18,7 @@ from ..errors import AnswerError
 from ..scene.answers import Step, Zoom
 from ..scene.tools import Json, ToolCall
 from .coordinates import FULL_SCALE, DroppedError, mended_box, mended_point, pixels
-from .json_scan import Value, Word, scan_objects
+from .json_scan import Value, Word, scan_object
 from .labels import clean_label, clean_words
 from .reading import Reading, answer_start, excerpt
 
@@ -140,10 +140,10 @@ def point_from_call(
 
 
 def _call(written: str) -> ToolCall:
-    scanned = scan_objects(written)
-    if len(scanned.objects) != 1 or scanned.malformed or not scanned.complete:
+    value = scan_object(written)
+    if value is None:
         raise DroppedError("not one well-formed object")
-    entries = scanned.objects[0].content
+    entries = value.content
     assert isinstance(entries, dict), "as the scanner says"
     name = entries["name"].content if "name" in entries else None
     if not isinstance(name, str) or not name.strip():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen3vl_ros.language.json_scan import Content, Value, Word, scan_objects
+from qwen3vl_ros.language.json_scan import Content, Value, Word, scan_object, scan_objects
 
 
 def plain(content: Content) -> object:
@@ -79,6 +79,23 @@ def test_an_empty_list_on_its_own_or_fenced_is_empty(text):
 @pytest.mark.parametrize("text", ["", "[", "```json\n[", "[[]]", "[0]", "I see [] nothing", "{}"])
 def test_nothing_else_is_empty(text):
     assert not scan_objects(text).is_empty_list
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": "```"}', ' {"a": "```"}\n', '```json\n{"a": "```"}\n```', "```{'a': '```'}"]
+)
+def test_a_text_that_is_one_object_may_hold_a_fence(text):
+    value = scan_object(text)
+    assert value is not None
+    assert plain(value.content) == {"a": "```"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "```", "[]", "7", '{"a": 1} {"b": 1}', 'So: {"a": 1}', '{"a": 1} so', '{"a": 1', '{"a"}'],
+)
+def test_any_other_text_is_not_one_object(text):
+    assert scan_object(text) is None
 
 
 def test_a_number_of_any_length_is_read_in_linear_time():

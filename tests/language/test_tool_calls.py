@@ -4,14 +4,22 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qwen3vl_ros.errors import AnswerError
+from qwen3vl_ros.language.chat import Message, Picture, Role, message_from_step
+from qwen3vl_ros.language.chat_template import ChatStyle, chat_text
+from qwen3vl_ros.language.prompt import chat_from_query
+from qwen3vl_ros.language.reading import thought_in
 from qwen3vl_ros.language.tool_calls import (
     MOBILE_FULL_SCALE,
     parse_step,
     point_from_call,
     zoom_from_call,
 )
+from qwen3vl_ros.scene.answers import Step
+from qwen3vl_ros.scene.detections import Query, Task
 from qwen3vl_ros.scene.tools import Json, ToolCall
 
 SIZES = [(1000, 500), (640, 480)]
@@ -89,3 +97,55 @@ def test_a_swipe_without_its_second_point_is_an_error():
     swipe = ToolCall(name="mobile_use", arguments={"action": "swipe", "coordinate": [1, 2]})
     with pytest.raises(AnswerError, match="'coordinate2' is not a list of 2 numbers"):
         point_from_call(swipe, "coordinate2", width=9, height=9, full_scale=999.0)
+
+
+words = st.text(st.characters(exclude_categories=("C", "Z")), max_size=8)
+values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(10**14), 10**14), words),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(words, inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+calls = st.builds(ToolCall, name=st.just("grasp"), arguments=st.dictionaries(words, values))
+QUESTION = chat_from_query(Query(task=Task.ZOOM, text="What?"), [Picture(grid_hw=(2, 2))])
+
+
+@settings(deadline=None, max_examples=60)
+@given(made=st.lists(calls, min_size=1, max_size=3))
+def test_calls_that_the_template_spells_are_read_back(made):
+    step = Step(words="I look.", calls=tuple(made))
+    told = chat_text(
+        QUESTION.continued(message_from_step(step)), ChatStyle.INSTRUCT, open_turn=False
+    )
+    said = told.rpartition("<|im_start|>assistant\n")[2].removesuffix("<|im_end|>\n")
+    assert parse_step(said, ended=True).value == step
+
+
+def test_a_crop_goes_back_as_the_tools_answer_and_the_model_goes_on():
+    said = (
+        "Too small.\n</think>\n\nI zoom.\n<tool_call>\n"
+        '{"name": "image_zoom_in_tool", "arguments": {"img_idx": 0}}\n</tool_call>'
+    )
+    step = parse_step(said, ended=True, thinking=True).value
+    crop = Message(role=Role.TOOL, parts=(Picture(grid_hw=(4, 4)),))
+    chat = QUESTION.continued(message_from_step(step, thought=thought_in(said)), crop)
+    assert chat_text(chat, ChatStyle.THINKING).endswith(
+        f"What?<|im_end|>\n<|im_start|>assistant\n<think>\n{said}<|im_end|>\n"
+        "<|im_start|>user\n<tool_response>\n<|vision_start|><|image_pad|><|vision_end|>\n"
+        "</tool_response><|im_end|>\n<|im_start|>assistant\n<think>\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "thought"),
+    [
+        ("Yes.", ""),
+        ("a\n</think>\n\nYes.", "a"),
+        ("<think>\na\n</think>Yes.", "a"),
+        ("a</think>b</think>Yes.", "a"),
+        ("<think>never ends", ""),
+    ],
+)
+def test_the_thought_is_what_the_template_would_split_off(text, thought):
+    assert thought_in(text) == thought

@@ -141,6 +141,11 @@ def test_a_question_is_read_with_its_defaults():
     [
         pytest.param(QueryMessage(), "task is ''", id="empty"),
         pytest.param(QueryMessage(task="find"), "task is 'find'", id="unknown task"),
+        pytest.param(
+            QueryMessage(task="ask", text="What?"),
+            "task is 'ask', expected one of detect, refer, point, detect_3d",
+            id="task of the core only",
+        ),
         pytest.param(QueryMessage(task="refer"), "has no text", id="no text"),
         pytest.param(QueryMessage(task="refer", text=" \n"), "has no text", id="blank text"),
         pytest.param(QueryMessage(task="detect"), "at least one", id="no categories"),
