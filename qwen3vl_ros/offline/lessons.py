@@ -39,13 +39,17 @@ STRUCTURE_WEIGHT = 0.1
 # What the last digit of a number can teach is small and noisy; what the first can is large.
 INTEGER_WEIGHTS = (0.25, 1.0, 1.0, 1.0)  # units, tens, hundreds, thousands
 DECIMAL_WEIGHTS = (1.0, 1.0, 0.3)  # before the point, tenths, hundredths
+# Of the nine numbers of a 3D box the centre comes first: what is placed wrong is lost, what is
+# turned wrong is found.
+BOX_3D_WEIGHTS = (1.0, 1.0, 1.0, 0.6, 0.6, 0.6, 0.3, 0.3, 0.3)
 OPENING_WEIGHT = 3.0  # of the one token that says whether there is anything at all
 
 # What is asked about every picture of a batch: a task, and whether about one thing that is there,
 # none that is, or several. All pictures are asked alike, so that their sequences are as long.
+# Each lesson stands with its share of the batches before and after `LATER`.
 Lesson = tuple[tuple[Task, int], ...]
 ABSENT, ONE, SEVERAL = 0, 1, 2
-LESSONS: tuple[tuple[Lesson, float], ...] = (
+LESSONS: tuple[tuple[Lesson, tuple[float, float]], ...] = (
     (
         (
             (Task.REFER, ONE),
@@ -54,10 +58,16 @@ LESSONS: tuple[tuple[Lesson, float], ...] = (
             (Task.DETECT, ONE),
             (Task.REFER, ABSENT),
         ),
-        0.55,
+        (0.55, 0.38),
     ),
-    (((Task.REFER, ONE), (Task.POINT, ONE), (Task.DETECT, SEVERAL), (Task.DETECT, ABSENT)), 0.15),
-    (((Task.DETECT_3D, ONE), (Task.DETECT_3D, ONE), (Task.DETECT_3D, ABSENT)), 0.30),
+    (
+        ((Task.REFER, ONE), (Task.POINT, ONE), (Task.DETECT, SEVERAL), (Task.DETECT, ABSENT)),
+        (0.15, 0.12),
+    ),
+    (((Task.DETECT_3D, ONE), (Task.DETECT_3D, ONE), (Task.DETECT_3D, ABSENT)), (0.30, 0.50)),
+)
+LATER = (
+    0.37  # of a stage; finding things in the picture is learned first, placing them builds on it
 )
 # The closing words of an answer are learned early and cost as much as digits: most answers to one
 # object end with their numbers.
@@ -98,9 +108,10 @@ class QuestionBatch:
     reads: Tensor
 
 
-def draw_lesson(rng: np.random.Generator) -> Lesson:
-    """What to ask about the pictures of one batch."""
-    return LESSONS[rng.choice(len(LESSONS), p=[share for _, share in LESSONS])][0]
+def draw_lesson(rng: np.random.Generator, *, progress: float) -> Lesson:
+    """What to ask about the pictures of one batch, `progress` (0 to 1) through the stage."""
+    shares = [shares[progress >= LATER] for _, shares in LESSONS]
+    return LESSONS[rng.choice(len(LESSONS), p=shares)][0]
 
 
 def draw_questions(
@@ -219,6 +230,8 @@ class QuestionPacker:
                 lines[i] = line_of[first:last].max()
                 numbers[i] = number_of[first:last].max()
                 starts[i] = start_of[first:last].any()
+                if question.query.task is Task.DETECT_3D:
+                    weights[i] *= BOX_3D_WEIGHTS[numbers[i]]
         # Whether there is anything at all is decided by one token: "[]" or "[".
         opening = len(asked) + next(i for i, (a, b) in enumerate(spans) if "[" in text[a:b])
         weights[opening], starts[opening] = OPENING_WEIGHT, True

@@ -16,6 +16,7 @@ from qwen3vl_ros.offline.lessons import (
     SEVERAL,
     QuestionPacker,
     answer_weights,
+    draw_lesson,
     draw_questions,
 )
 from qwen3vl_ros.offline.losses import answer_loss, encode
@@ -128,6 +129,29 @@ def test_the_token_that_says_whether_there_is_anything_is_told_where_to_look(
     assert (batch.numbers[0][starts] >= 0).all()
     named = [tokenizer.decode(batch.input_ids[0][row].tolist()) for row in batch.reads[0][starts]]
     assert {name.strip() for name in named} == {q.query.text for q in questions}
+
+
+def test_placing_things_is_asked_more_often_later_on():
+    rng = np.random.default_rng(7)
+
+    def share_in_3d(progress: float) -> float:
+        drawn = [draw_lesson(rng, progress=progress) for _ in range(400)]
+        return np.mean([lesson[0][0] is Task.DETECT_3D for lesson in drawn])
+
+    assert share_in_3d(0.0) == pytest.approx(0.30, abs=0.08)
+    assert share_in_3d(0.9) == pytest.approx(0.50, abs=0.08)
+
+
+def test_the_centre_of_a_3d_box_weighs_more_than_its_turn(tokenizer_and_config, shard):
+    tokenizer, config = tokenizer_and_config
+    pictures = pictures_from_shard(shard, np.array([0]), np.array([False]), jitter=None)
+    lesson = ((Task.DETECT_3D, ONE),)
+    questions = draw_questions(pictures.objects[0], lesson, np.random.default_rng(8))
+    batch = QuestionPacker(tokenizer, config).pack(pictures, [questions])
+    starts, numbers = batch.starts[0].clone(), batch.numbers[0]
+    starts[starts.nonzero()[0]] = False  # the token that says there is something
+    weights = [batch.weights[0][starts & (numbers == n)].item() for n in range(9)]
+    assert weights == pytest.approx([1.0] * 3 + [0.6] * 3 + [0.3] * 3)
 
 
 def test_tokens_that_write_a_box_look_at_its_object(tokenizer_and_config, shard):
