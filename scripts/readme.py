@@ -12,7 +12,10 @@ import re
 import sys
 from pathlib import Path
 
-from qwen3vl_ros.ros.parameters import parameter_table
+from qwen3vl_ros.ros import synthetic_topics, topics
+from qwen3vl_ros.ros.declared_parameters import parameter_table
+from qwen3vl_ros.ros.parameters import NodeParameters
+from qwen3vl_ros.ros.synthetic_parameters import SyntheticParameters
 from qwen3vl_ros.ros.topics import endpoint_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,15 +44,18 @@ def readme_with_tables(text: str) -> str:
         ValueError: a marker is missing.
     """
     tables = (
-        ("endpoints", endpoint_table()),
-        ("parameters", parameter_table()),
+        ("endpoints", endpoint_table(topics.ENDPOINTS)),
+        ("parameters", parameter_table(NodeParameters)),
+        ("camera endpoints", endpoint_table(synthetic_topics.ENDPOINTS)),
+        ("camera parameters", parameter_table(SyntheticParameters)),
         ("files", file_table()),
     )
     for name, table in tables:
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        if not pattern.search(text):
+        found = pattern.search(text)
+        if found is None:
             raise ValueError(f"README.md has no <!-- {name} --> ... <!-- /{name} --> markers")
-        text = pattern.sub(lambda match, t=table: f"{match[1]}{t}\n{match[2]}", text)
+        text = f"{text[: found.end(1)]}{table}\n{text[found.start(2) :]}"
     return text
 
 

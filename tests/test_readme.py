@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from qwen3vl_ros import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,6 +28,22 @@ def test_the_generated_tables_are_not_old():
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_python_example_runs_as_printed(monkeypatch, capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    monkeypatch.chdir(ROOT)
+    exec(compile(example, "README.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("(")
+
+
+def test_the_command_without_ros_runs_as_printed(monkeypatch, capsys, tmp_path):
+    (line,) = re.findall(r"^\.venv/bin/qwen3vl (.*)$", README, re.MULTILINE)
+    monkeypatch.chdir(ROOT)
+    drawn = tmp_path / "found.png"
+    assert cli.main(shlex.split(line.replace("out/found.png", str(drawn)))) == 0
+    assert json.loads(capsys.readouterr().out)["text"] == "blue cylinder"
+    assert drawn.stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(((?!http)[^)#]+)\)", README))))

@@ -19,24 +19,24 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
-from sensor_msgs.msg import CameraInfo, Image
-from tf2_msgs.msg import TFMessage
-from vision_msgs.msg import Detection2DArray, Detection3DArray
 
 from ..errors import Qwen3VLError
 from ..synthetic.patrol import Patrol, random_patrol
 from ..synthetic.rendering import render
+from . import synthetic_topics as topics
 from .synthetic_moment import Frames, SyntheticMoment, moment_of_render
 from .synthetic_parameters import SyntheticParameters, declare_parameters
-from .transforms import DYNAMIC_QOS
+from .topics import Endpoint
+
+if TYPE_CHECKING:
+    from rclpy.publisher import Publisher
 
 SPIN_S = 0.2
 STOP_S = 5.0
@@ -63,14 +63,12 @@ class SyntheticCamera(Node):
         self._steps = 0
         self.crash: BaseException | None = None
 
-        sensor = qos_profile_sensor_data
-        truth = QoSProfile(depth=10)
-        self._image = self.create_publisher(Image, "image", sensor)
-        self._depth = self.create_publisher(Image, "depth", sensor)
-        self._camera_info = self.create_publisher(CameraInfo, "camera_info", sensor)
-        self._transforms = self.create_publisher(TFMessage, "/tf", DYNAMIC_QOS)
-        self._truth_3d = self.create_publisher(Detection3DArray, "~/ground_truth", truth)
-        self._truth_2d = self.create_publisher(Detection2DArray, "~/ground_truth_2d", truth)
+        self._image = self._publisher(topics.IMAGE)
+        self._depth = self._publisher(topics.DEPTH)
+        self._camera_info = self._publisher(topics.CAMERA_INFO)
+        self._transforms = self._publisher(topics.TRANSFORMS)
+        self._truth_3d = self._publisher(topics.GROUND_TRUTH)
+        self._truth_2d = self._publisher(topics.GROUND_TRUTH_2D)
         # Steady, so that a clock that somebody else publishes does not stop the camera.
         self._timer = self.create_timer(
             1.0 / self.parameters.rate_hz,
@@ -79,6 +77,9 @@ class SyntheticCamera(Node):
         )
         self._thread = threading.Thread(target=self._render, name="rendering", daemon=True)
         self._thread.start()
+
+    def _publisher(self, endpoint: Endpoint) -> Publisher[Any]:
+        return self.create_publisher(endpoint.type, endpoint.name, endpoint.qos)
 
     def stop(self, *, timeout_s: float) -> bool:
         """Stops rendering after the picture in hand; False when that takes longer."""

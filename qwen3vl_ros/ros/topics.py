@@ -7,6 +7,7 @@ relative (`image`, to be remapped) or private (`~/detections_2d`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,8 +149,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 )
 
 
-def endpoint_table() -> str:
-    """The endpoints as a Markdown table, for the README."""
+def endpoint_table(endpoints: Iterable[Endpoint]) -> str:
+    """Endpoints as a Markdown table, for the README."""
     rows = ["| | name | type | meaning |", "|---|---|---|---|"]
-    rows += [f"| {e.kind} | `{e.name}` | `{e.type_name}` | {e.meaning} |" for e in ENDPOINTS]
+    rows += [f"| {e.kind} | `{e.name}` | `{e.type_name}` | {e.meaning} |" for e in endpoints]
     return "\n".join(rows)

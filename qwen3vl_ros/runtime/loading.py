@@ -17,6 +17,21 @@ from ..errors import EngineError
 from .engine import Engine
 from .manifest import EMBEDDING_FILE, GRAPH_FILES, Manifest, verify_engine_dir
 
+TINY_ENGINE = Path("engines") / "tiny" / "onnxruntime-int4"
+
+
+def tiny_engine_directory() -> Path:
+    """Of the engine that comes with the package: in the source tree, or where it is installed.
+
+    colcon and CMake put the modules to PREFIX/lib/python3.x/site-packages and data to
+    PREFIX/share/qwen3vl_ros. Where there is none, the place in the source tree, which the loader
+    then says is missing.
+    """
+    package = Path(__file__).resolve().parents[1]
+    in_source_tree = package.parent / TINY_ENGINE
+    installed = (prefix / "share" / package.name / TINY_ENGINE for prefix in package.parents)
+    return next((path for path in (in_source_tree, *installed) if path.is_dir()), in_source_tree)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Engines:
@@ -53,7 +68,14 @@ def load_engines(
     paths = [directory / name for name in GRAPH_FILES[manifest.flavour]]
     lengths = {"B": 1, "cache_length": manifest.cache_length}
     vision, decoder, lm_head = (
-        _load(path, manifest.flavour, lengths, threads, providers) for path in paths
+        _load(
+            path,
+            flavour=manifest.flavour,
+            lengths=lengths,
+            threads=threads,
+            providers=providers,
+        )
+        for path in paths
     )
     try:
         table = np.load(directory / EMBEDDING_FILE, mmap_mode="r", allow_pickle=False)
@@ -68,6 +90,7 @@ def load_engines(
 
 def _load(
     path: Path,
+    *,
     flavour: str,
     lengths: dict[str, int],
     threads: int,

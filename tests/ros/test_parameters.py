@@ -9,28 +9,43 @@ import pytest
 from rclpy.parameter import Parameter
 
 from qwen3vl_ros.errors import ConfigError, QueryError
+from qwen3vl_ros.ros import synthetic_topics, topics
+from qwen3vl_ros.ros.declared_parameters import PARAMETER_TYPES, declared_limits, parameter_table
 from qwen3vl_ros.ros.node import GroundingNode
-from qwen3vl_ros.ros.parameters import (
-    PARAMETER_TYPES,
-    NodeParameters,
-    declared_limits,
-    parameter_table,
-)
-from qwen3vl_ros.ros.topics import ENDPOINTS, endpoint_table
+from qwen3vl_ros.ros.parameters import NodeParameters
+from qwen3vl_ros.ros.synthetic_parameters import SyntheticParameters
+from qwen3vl_ros.ros.topics import endpoint_table
 from qwen3vl_ros.scene.detections import Task
 
 
-def test_every_parameter_has_a_type_ros_knows_and_a_description():
-    for f in fields(NodeParameters):
+@pytest.mark.parametrize("kind", [NodeParameters, SyntheticParameters])
+def test_every_parameter_has_a_type_ros_knows_and_a_description(kind):
+    for f in fields(kind):
         assert f.type in PARAMETER_TYPES
-        assert declared_limits()[f.name].description.endswith(".")
+        assert declared_limits(kind)[f.name].description.endswith(".")
 
 
-def test_the_tables_of_the_readme_name_every_parameter_and_endpoint():
-    assert all(f"| `{name}` |" in parameter_table() for name in declared_limits())
-    assert all(f"`{endpoint.name}`" in endpoint_table() for endpoint in ENDPOINTS)
-    lines = parameter_table().splitlines() + endpoint_table().splitlines()
+@pytest.mark.parametrize(
+    ("kind", "endpoints"),
+    [
+        pytest.param(NodeParameters, topics.ENDPOINTS, id="node"),
+        pytest.param(SyntheticParameters, synthetic_topics.ENDPOINTS, id="synthetic camera"),
+    ],
+)
+def test_the_tables_of_the_readme_name_every_parameter_and_endpoint(kind, endpoints):
+    parameters, names = parameter_table(kind), endpoint_table(endpoints)
+    assert all(f"| `{name}` |" in parameters for name in declared_limits(kind))
+    assert all(f"`{endpoint.name}`" in names for endpoint in endpoints)
+    lines = parameters.splitlines() + names.splitlines()
     assert {line.count("|") for line in lines} == {5}, "a bar in a text would break the table"
+
+
+def test_the_synthetic_camera_holds_its_parameters_to_their_limits():
+    with pytest.raises(ConfigError, match="seed is -1, expected 0 to"):
+        SyntheticParameters(seed=-1)
+    with pytest.raises(ConfigError, match="expected one of moving, static"):
+        SyntheticParameters(motion="flying")
+    assert all(limits.read_only for limits in declared_limits(SyntheticParameters).values())
 
 
 def test_by_default_no_question_is_in_force():
@@ -102,7 +117,7 @@ def test_a_running_node_refuses_with_a_reason_and_keeps_what_it_had(world, name,
 
 def test_a_running_node_describes_its_parameters(world):
     node = world.start(listen=False)
-    for name, limits in declared_limits().items():
+    for name, limits in declared_limits(NodeParameters).items():
         descriptor = node.describe_parameter(name)
         assert descriptor.description == limits.description
         assert descriptor.read_only == limits.read_only

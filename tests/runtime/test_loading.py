@@ -10,13 +10,31 @@ from pathlib import Path
 import pytest
 
 from qwen3vl_ros.errors import EngineError, MissingDependency
-from qwen3vl_ros.runtime.loading import load_engines
+from qwen3vl_ros.runtime import loading
+from qwen3vl_ros.runtime.loading import load_engines, tiny_engine_directory
 from qwen3vl_ros.runtime.manifest import MANIFEST_FILE
 
 
 @pytest.fixture
 def engine_dir(random_engines, tmp_path: Path) -> Path:
     return Path(shutil.copytree(random_engines["int4"], tmp_path / "engine"))
+
+
+def test_the_tiny_engine_is_found_wherever_one_stands(monkeypatch, tmp_path):
+    """`qwen3vl ground` once looked for it below the folder it was called from."""
+    monkeypatch.chdir(tmp_path)
+    assert (tiny_engine_directory() / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "python", ["lib/python3.12/site-packages", "local/lib/python3.10/dist-packages"]
+)
+def test_the_tiny_engine_of_an_installed_package_is_found(monkeypatch, tmp_path, python):
+    package = tmp_path / python / "qwen3vl_ros"
+    engine = tmp_path / "share" / "qwen3vl_ros" / "engines" / "tiny" / "onnxruntime-int4"
+    engine.mkdir(parents=True)
+    monkeypatch.setattr(loading, "__file__", str(package / "runtime" / "loading.py"))
+    assert tiny_engine_directory() == engine
 
 
 def test_an_engine_directory_becomes_three_graphs_and_a_table(engine_dir):
