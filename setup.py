@@ -28,10 +28,8 @@ setup(
     extras_require={
         # Replaces onnxruntime, which has the same import name: uninstall that one first.
         "gpu": ["onnxruntime-gpu>=1.24,<1.33"],
-        # Engines built on the machine they run on (Jetson: TensorRT comes with JetPack instead).
+        # Runs plans built elsewhere (Jetson: TensorRT comes with JetPack instead).
         "tensorrt": ["tensorrt>=10.13,<12", "cuda-python>=12.6,<14"],
-        # Engines for RTX cards, compiled ahead of time on any machine.
-        "rtx": ["tensorrt-rtx-cu13-bindings>=1.7,<2", "tensorrt-rtx-cu13-libs>=1.7,<2"],
         "workshop": requirements("workshop"),
     },
     entry_points={"console_scripts": ["qwen3vl = qwen3vl_ros.cli:main"]},

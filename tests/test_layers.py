@@ -51,7 +51,6 @@ HOMES = {
     "torch": ("offline/",),
     "transformers": ("offline/",),
     "tensorrt": ("runtime/tensorrt_engine.py", "offline/tensorrt_build.py"),
-    "tensorrt_rtx_bindings": ("runtime/tensorrt_engine.py", "offline/tensorrt_build.py"),
     "onnxruntime": ("runtime/",),
     "open3d": ("scene/lifting.py", "synthetic/"),
     "matplotlib": ("ros/demo_",),

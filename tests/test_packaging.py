@@ -84,6 +84,13 @@ def test_a_locked_version_lies_within_the_bounds():
     assert set(bounds) & {name for name, _ in locked}, "the lock files name nothing we require"
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "qwen3vl_ros").rglob("*.py")), ids=str)
+def test_advice_to_install_names_a_list_and_no_version_of_its_own(path):
+    """Bounds stand in requirements/ only; a message once named others."""
+    advice = re.findall(r"pip install (?!-r requirements/|-e ')[^\"]*", path.read_text())
+    assert not advice
+
+
 def test_the_licence_is_apache_2():
     text = (ROOT / "LICENSE").read_text()
     assert "Apache License" in text

@@ -140,7 +140,9 @@ def qwen_ranks() -> Mapping[bytes, int]:
     spec = find_spec("dashscope")
     if spec is None or not spec.submodule_search_locations:
         raise MissingDependency(
-            "dashscope", needed_for="cutting a tokenizer", install="pip install dashscope"
+            "dashscope",
+            needed_for="cutting a tokenizer",
+            install="make setup (or pip install -r requirements/workshop.txt)",
         )
     file = Path(spec.submodule_search_locations[0]) / "resources" / "qwen.tiktoken"
     lines = (line.split() for line in file.read_bytes().splitlines() if line)

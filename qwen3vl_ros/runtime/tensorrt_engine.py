@@ -25,13 +25,13 @@ except ModuleNotFoundError as error:
     raise MissingDependency(
         "tensorrt",
         needed_for="running TensorRT plans",
-        install="pip install tensorrt (on a Jetson it comes with JetPack)",
+        install="pip install -e '.[tensorrt]' (on a Jetson it comes with JetPack)",
     ) from error
 try:
     from cuda.bindings import runtime as cudart
 except ModuleNotFoundError as error:
     raise MissingDependency(
-        "cuda-python", needed_for="running TensorRT plans", install="pip install cuda-python"
+        "cuda-python", needed_for="running TensorRT plans", install="pip install -e '.[tensorrt]'"
     ) from error
 
 

@@ -24,7 +24,9 @@ try:
     import open3d as o3d
 except ImportError as error:  # pragma: no cover - the synthetic room is useless without it
     raise MissingDependency(
-        "open3d", needed_for="rendering synthetic scenes", install="pip install 'open3d<0.21'"
+        "open3d",
+        needed_for="rendering synthetic scenes",
+        install="make setup (or pip install -r requirements/runtime.txt)",
     ) from error
 
 FLOOR = 0  # geometry id of the floor; solid i has id i + 1

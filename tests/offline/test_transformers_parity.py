@@ -33,9 +33,7 @@ from qwen3vl_ros.offline.tiny import tiny_config
 
 LOGITS_TOLERANCE = 1e-4  # float32, absolute; the logits themselves are of the order of 1
 TINY_CHECKPOINT = Path(__file__).parents[2] / "engines" / "tiny" / "checkpoint"
-WEIGHTS = ["random weights, tied head", "random weights, own head"]
-if TINY_CHECKPOINT.exists():
-    WEIGHTS.append("tiny checkpoint")
+WEIGHTS = ["random weights, tied head", "random weights, own head", "tiny checkpoint"]
 
 PREPROCESS = PreprocessConfig(
     patch_size=16,
