@@ -238,61 +238,68 @@ def _expert_fields(fields: ConfigFields) -> dict[str, Any]:
     }
 
 
+def _inconsistent(words: str) -> ConfigError:
+    """Fields that are readable one by one, and cannot all be true."""
+    return ConfigError(
+        f"{words}; config.json is damaged or of another model: download the checkpoint whole"
+    )
+
+
 def _check_vision(vision: VisionConfig) -> None:
     if vision.hidden_size % vision.num_heads:
-        raise ConfigError(
+        raise _inconsistent(
             f"vision_config.hidden_size {vision.hidden_size} cannot be shared evenly by "
             f"{vision.num_heads} heads"
         )
     if vision.head_dim % 4:
-        raise ConfigError(
+        raise _inconsistent(
             f"the tower's heads are {vision.head_dim} wide, expected a multiple of 4: rows and "
             "columns each turn pairs of them"
         )
     if vision.position_grid**2 != vision.num_position_embeddings:
-        raise ConfigError(
+        raise _inconsistent(
             f"num_position_embeddings {vision.num_position_embeddings} is not a square"
         )
     taps = vision.deepstack_visual_indexes
     if not taps or any(not 0 <= index < vision.depth for index in taps):
-        raise ConfigError(
+        raise _inconsistent(
             f"deepstack_visual_indexes {list(taps)} should name some of the tower's "
             f"{vision.depth} blocks, counted from 0"
         )
     if list(taps) != sorted(set(taps)):
-        raise ConfigError(f"deepstack_visual_indexes {list(taps)} do not rise from tap to tap")
+        raise _inconsistent(f"deepstack_visual_indexes {list(taps)} do not rise from tap to tap")
 
 
 def _check_text(text: TextConfig) -> None:
     if text.num_attention_heads % text.num_key_value_heads:
-        raise ConfigError(
+        raise _inconsistent(
             f"{text.num_attention_heads} attention heads cannot share "
             f"{text.num_key_value_heads} key-value heads evenly"
         )
     section, half = text.mrope_section, text.head_dim // 2
     if sum(section) * 2 != text.head_dim:
-        raise ConfigError(
+        raise _inconsistent(
             f"mrope_section {list(section)} sums to {sum(section)}, expected half of head_dim "
             f"{text.head_dim}"
         )
     if any(axis + 3 * (section[axis] - 1) >= half for axis in (1, 2)):
-        raise ConfigError(
+        raise _inconsistent(
             f"mrope_section {list(section)} cannot be interleaved: rows and columns take every "
             f"third of {half} frequencies"
         )
     if text.num_experts_per_tok > text.num_experts:
-        raise ConfigError(
+        raise _inconsistent(
             f"num_experts_per_tok is {text.num_experts_per_tok}, expected at most the "
             f"{text.num_experts} experts there are"
         )
     layers = text.num_hidden_layers
     if any(layer >= layers for layer in text.mlp_only_layers):
-        raise ConfigError(
+        raise _inconsistent(
             f"mlp_only_layers {list(text.mlp_only_layers)} reach beyond the decoder's {layers} "
             "layers"
         )
     if text.num_experts and not any(text.is_sparse(layer) for layer in range(layers)):
-        raise ConfigError(
+        raise _inconsistent(
             f"no layer is sparse with decoder_sparse_step {text.decoder_sparse_step} and "
             f"mlp_only_layers {list(text.mlp_only_layers)}, expected model_type '{DENSE}' then"
         )
@@ -301,12 +308,12 @@ def _check_text(text: TextConfig) -> None:
 def _check_together(config: ModelConfig) -> None:
     text, vision = config.text, config.vision
     if vision.out_hidden_size != text.hidden_size:
-        raise ConfigError(
+        raise _inconsistent(
             f"vision out_hidden_size is {vision.out_hidden_size}, expected the text hidden_size "
             f"{text.hidden_size}"
         )
     if len(vision.deepstack_visual_indexes) > text.num_hidden_layers:
-        raise ConfigError(
+        raise _inconsistent(
             f"{len(vision.deepstack_visual_indexes)} deepstack taps go into the first decoder "
             f"layers, and there are {text.num_hidden_layers}"
         )
@@ -320,7 +327,7 @@ def _check_together(config: ModelConfig) -> None:
         )
     }
     if len(set(ids.values())) < len(ids) or max(ids.values()) >= text.vocab_size:
-        raise ConfigError(
+        raise _inconsistent(
             f"the special tokens are {ids}, expected four different ids below vocab_size "
             f"{text.vocab_size}"
         )

@@ -53,8 +53,8 @@ class VisionEncoder:
         if tokens > self._max_visual_tokens:
             raise EngineError(
                 f"the picture takes {tokens} image tokens, expected at most "
-                f"{self._max_visual_tokens}; lower size.longest_edge in preprocessor_config.json, "
-                "or export the engine from a checkpoint that allows more",
+                f"{self._max_visual_tokens}; crop or scale the picture, or lower "
+                "size.longest_edge in the checkpoint's preprocessor_config.json and export again",
                 field="max_visual_tokens",
             )
         t, h, w = (int(length) for length in patches.grid_thw[0])

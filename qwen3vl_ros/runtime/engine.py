@@ -77,5 +77,6 @@ def check_feeds(graph: str, inputs: Iterable[TensorSpec], feeds: Mapping[str, An
         if array.dtype != spec.dtype or array.ndim != len(spec.shape):
             raise EngineError(
                 f"{graph} was fed {name} as {array.dtype} {array.shape}, expected {spec.dtype} "
-                f"({', '.join(map(str, spec.shape))})"
+                f"({', '.join(map(str, spec.shape))}); the engine is of another contract: export "
+                "it again"
             )

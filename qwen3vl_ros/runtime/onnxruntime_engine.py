@@ -35,7 +35,9 @@ try:
     )
 except ModuleNotFoundError as error:
     raise MissingDependency(
-        "onnxruntime", needed_for="running ONNX engines", install="pip install onnxruntime"
+        "onnxruntime",
+        needed_for="running ONNX engines",
+        install="make setup (or pip install -r requirements/runtime.txt)",
     ) from error
 
 _LOG = logging.getLogger(__name__)
@@ -144,7 +146,10 @@ class OnnxRuntimeEngine:
         try:
             self._session.run_with_iobinding(binding)
         except _RUNTIME_ERRORS as error:
-            raise EngineError(f"{self._name} failed in ONNX Runtime: {error}") from error
+            raise EngineError(
+                f"{self._name} failed in ONNX Runtime: {error}; is memory short? Else export the "
+                "engine again"
+            ) from error
         values = binding.get_outputs()
         return {
             spec.name: value.numpy()
@@ -166,13 +171,21 @@ def _installed(providers: Sequence[str] | None) -> list[str]:
 
 
 def _spec(value: Any) -> TensorSpec:
-    return TensorSpec(
-        name=value.name,
-        dtype=np.dtype(_NUMPY_TYPES[value.type]),
-        shape=tuple(value.shape),
-    )
+    dtype = _NUMPY_TYPES.get(value.type)
+    if dtype is None:
+        raise EngineError(
+            f"{value.name} is of type {value.type}, expected one of {', '.join(_NUMPY_TYPES)}; "
+            "the engine is of another contract: export it again"
+        )
+    return TensorSpec(name=value.name, dtype=np.dtype(dtype), shape=tuple(value.shape))
 
 
 def _zeros(spec: TensorSpec, lengths: Mapping[str, int], device: str) -> Any:
+    unknown = [axis for axis in spec.shape if not isinstance(axis, int) and axis not in lengths]
+    if unknown:
+        raise EngineError(
+            f"{spec.name} has axes {unknown} of no known length, expected only "
+            f"{', '.join(lengths)}; the engine is of another contract: export it again"
+        )
     shape = [axis if isinstance(axis, int) else lengths[axis] for axis in spec.shape]
     return ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, spec.dtype), device, 0)

@@ -36,8 +36,8 @@ class Intrinsics:
             raise FrameError(f"camera matrix K has shape {self.K.shape}, expected (3, 3)")
         if not (np.all(np.isfinite(self.K)) and self.K[0, 0] > 0 and self.K[1, 1] > 0):
             raise FrameError(
-                f"camera matrix K has fx={self.K[0, 0]:g}, fy={self.K[1, 1]:g}; expected positive "
-                "focal lengths in pixels: calibrate the camera or fix its camera_info"
+                f"camera matrix K is {self.K.tolist()}, expected finite numbers with positive "
+                "focal lengths fx, fy in pixels: calibrate the camera or fix its camera_info"
             )
 
     def resized(self, *, width: int, height: int) -> Intrinsics:
@@ -100,8 +100,7 @@ class Frame:
                 f"this one is {w} x {h}; resize them with Intrinsics.resized"
             )
         if self.depth_m is not None and self.depth_m.shape != (h, w):
-            depth_h, depth_w = self.depth_m.shape
             raise FrameError(
-                f"depth is {depth_w} x {depth_h} and the image {w} x {h} pixels; expected depth "
-                "registered to the image (depth_image_proc register)"
+                f"depth has shape {self.depth_m.shape}, expected ({h}, {w}) as of the image: "
+                "depth registered to it (depth_image_proc register)"
             )

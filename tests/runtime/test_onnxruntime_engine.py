@@ -107,3 +107,17 @@ def test_one_line_says_what_runs_where(counter, caplog):
         OnnxRuntimeEngine(counter, lengths={"N": 1}, threads=1)
     (line,) = caplog.messages
     assert line.startswith("counter.onnx on CPUExecutionProvider, 1 threads, ONNX Runtime ")
+
+
+def test_a_graph_of_another_contract_is_refused_when_it_is_loaded(counter, tmp_path):
+    with pytest.raises(EngineError, match=r"past_total has axes \['N'\] of no known length"):
+        OnnxRuntimeEngine(counter, lengths={"cache_length": 3}, threads=1)
+    text = ir.val("step", ir.DataType.STRING, (1,))
+    out = ir.val("same", ir.DataType.STRING, (1,))
+    graph = ir.Graph(
+        [text], [out], nodes=[ir.node("Identity", [text], outputs=[out])],
+        opset_imports={"": 20}, name="words",
+    )  # fmt: skip
+    ir.save(ir.Model(graph, ir_version=10), tmp_path / "words.onnx")
+    with pytest.raises(EngineError, match=r"step is of type tensor\(string\)"):
+        OnnxRuntimeEngine(tmp_path / "words.onnx", threads=1)

@@ -46,10 +46,15 @@ def test_half_the_picture_has_half_the_focal_length_about_the_same_corner() -> N
     ("bad", "words"),
     [
         pytest.param(
-            np.zeros((3, 3)), "fx=0, fy=0", id="all zero, as an uncalibrated driver says"
+            np.zeros((3, 3)), r"K is \[\[0.0, 0.0", id="all zero, as an uncalibrated driver says"
         ),
-        pytest.param(np.diag([-1.0, 1, 1]), "fx=-1", id="negative"),
-        pytest.param(np.full((3, 3), np.nan), "fx=nan", id="nan"),
+        pytest.param(np.diag([-1.0, 1, 1]), r"K is \[\[-1.0", id="negative"),
+        pytest.param(np.full((3, 3), np.nan), r"K is \[\[nan", id="nan"),
+        pytest.param(
+            np.array([[500.0, 0, np.nan], [0, 500, 240], [0, 0, 1]]),
+            "expected finite numbers",
+            id="no principal point",
+        ),
         pytest.param(np.eye(4), r"shape \(4, 4\)", id="shape"),
     ],
 )
@@ -92,7 +97,14 @@ def test_a_frame_may_lack_depth_and_calibration() -> None:
             {"intrinsics": Intrinsics(K=K, width=32, height=24)}, "of a 32 x 24 image", id="half K"
         ),
         pytest.param(
-            {"depth_m": np.ones((24, 32), np.float32)}, "depth is 32 x 24", id="half depth"
+            {"depth_m": np.ones((24, 32), np.float32)},
+            r"depth has shape \(24, 32\), expected \(48, 64\)",
+            id="half depth",
+        ),
+        pytest.param(
+            {"depth_m": np.ones((48, 64, 1), np.float32)},
+            r"depth has shape \(48, 64, 1\)",
+            id="depth with a channel",
         ),
     ],
 )
