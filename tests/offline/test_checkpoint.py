@@ -13,11 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (
-    Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
-    Qwen3VLMoeForConditionalGeneration,
-)
+from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from qwen3vl_ros.errors import CheckpointError, ConfigError
 from qwen3vl_ros.model_config import ModelConfig, model_config_from_dict
@@ -25,8 +21,8 @@ from qwen3vl_ros.offline import checkpoint
 from qwen3vl_ros.offline.checkpoint import load_checkpoint, tensor_files, write_checkpoint
 from qwen3vl_ros.offline.config_writing import config_dict
 from qwen3vl_ros.offline.reference_model import ReferenceModel
+from tests.offline.checkpoints import Weights, assert_same_weights, rewrite
 
-Weights = dict[str, torch.Tensor]
 EMBEDDING = "model.language_model.embed_tokens.weight"
 FINAL_NORM = "model.language_model.norm.weight"
 
@@ -44,19 +40,6 @@ def directory(
     """A written checkpoint with a tied head."""
     write_checkpoint(random_model(small_config), tmp_path, torch.float32)
     return tmp_path
-
-
-def assert_same_weights(model: ReferenceModel, other: ReferenceModel) -> None:
-    weights, others = model.state_dict(), other.state_dict()
-    assert weights.keys() == others.keys()
-    assert [name for name in weights if not torch.equal(weights[name], others[name])] == []
-
-
-def rewrite(directory: Path, change: Callable[[Weights], object]) -> None:
-    """Change the tensors of a checkpoint on disk."""
-    weights = load_file(directory / "model.safetensors")
-    change(weights)
-    save_file(weights, directory / "model.safetensors")
 
 
 def test_what_is_written_is_read_back(
@@ -324,68 +307,6 @@ def test_writing_that_fails_leaves_the_old_checkpoint(
         write_checkpoint(model, directory, torch.float32)
     assert sorted(os.listdir(directory)) == ["config.json", "model.safetensors"]
     assert_same_weights(load_checkpoint(directory), model)
-
-
-@pytest.fixture
-def experts(
-    tmp_path: Path, small_experts_config: ModelConfig, random_model: Callable[..., ReferenceModel]
-) -> tuple[Path, ReferenceModel]:
-    """A written checkpoint with sparse layers, and what was written."""
-    model = random_model(small_experts_config)
-    write_checkpoint(model, tmp_path / "ours", torch.float32)
-    return tmp_path / "ours", model
-
-
-def test_experts_are_written_as_they_are_released_and_read_back(
-    experts: tuple[Path, ReferenceModel],
-) -> None:
-    directory, model = experts
-    name = "model.language_model.layers.2.mlp.experts.gate_up_proj"
-    assert load_file(directory / "model.safetensors")[name].shape == (8, 24, 40)
-    assert json.loads((directory / "config.json").read_text())["architectures"] == [
-        "Qwen3VLMoeForConditionalGeneration"
-    ]
-    loaded = load_checkpoint(directory)
-    assert loaded.config == model.config
-    assert_same_weights(loaded, model)
-
-
-def test_experts_may_lie_the_other_way_round_as_transformers_writes_them(
-    experts: tuple[Path, ReferenceModel], tmp_path: Path
-) -> None:
-    directory, model = experts
-    theirs = Qwen3VLMoeForConditionalGeneration.from_pretrained(directory, dtype=torch.float32)
-    theirs.save_pretrained(tmp_path / "theirs")
-    name = "model.language_model.layers.2.mlp.experts.gate_up_proj"
-    assert load_file(tmp_path / "theirs" / "model.safetensors")[name].shape == (8, 40, 24)
-    loaded = load_checkpoint(tmp_path / "theirs")
-    assert loaded.config == model.config
-    assert_same_weights(loaded, model)
-
-
-@pytest.mark.parametrize("width", [24, 12])
-def test_experts_that_could_lie_either_way_are_refused(
-    small_experts_config: ModelConfig, tmp_path: Path, width: int
-) -> None:
-    text = dataclasses.replace(small_experts_config.text, moe_intermediate_size=width)
-    model = ReferenceModel(dataclasses.replace(small_experts_config, text=text))
-    with pytest.raises(CheckpointError, match=f"moe_intermediate_size {width} have square"):
-        write_checkpoint(model, tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps(config_dict(model.config)))
-    with pytest.raises(CheckpointError, match=f"moe_intermediate_size {width} have square"):
-        load_checkpoint(tmp_path)
-
-
-def test_misshapen_experts_are_named_with_both_shapes_they_may_have(
-    experts: tuple[Path, ReferenceModel],
-) -> None:
-    directory, _ = experts
-    name = "model.language_model.layers.0.mlp.experts.down_proj"
-    rewrite(directory, lambda weights: weights.update({name: torch.zeros(8, 21, 24)}))
-    with pytest.raises(CheckpointError) as caught:
-        load_checkpoint(directory)
-    shapes = "has shape (8, 21, 24), expected (8, 20, 24) or (8, 24, 20)"
-    assert f"{name} {shapes}" in str(caught.value)
 
 
 def test_of_very_many_differences_the_first_are_named_and_all_are_counted(directory: Path) -> None:
