@@ -6,6 +6,7 @@ Knows which task has which reader, and nothing of how they read.
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
 from ..scene.answers import Count, Moment, Step, TextSpan, TimedBox
@@ -33,7 +34,7 @@ def read_answer(
     *,
     width: int,
     height: int,
-    duration_s: float = 0.0,
+    duration_s: float = math.inf,
     ended: bool = True,
     thinking: bool = False,
 ) -> AnyReading:
@@ -44,7 +45,7 @@ def read_answer(
         query: what was asked.
         width: of the original picture, or of a frame as it was recorded, pixels.
         height: likewise.
-        duration_s: of the video, seconds; for VIDEO_TASKS only.
+        duration_s: of the video, seconds; without it no time is after its end.
         ended: whether the model ended its words itself, and no limit of ours did.
         thinking: whether the prompt ended with `<think>`.
 

@@ -20,7 +20,7 @@ from ..errors import AnswerError
 from ..scene.answers import Moment, TimedBox
 from .coordinates import DroppedError, label_at, mended_box, numbers_at, pixels
 from .json_scan import Value
-from .labels import MAX_LABEL_CHARACTERS, MAX_TEXT_CHARACTERS, clean_label
+from .labels import MAX_TEXT_CHARACTERS, clean_label
 from .object_list import Entries, Found, read_objects
 from .reading import Reading, answer_start, excerpt
 from .timestamps import Span, instant_in_prose, seconds_from_text, span_from_text, spans_in_prose
@@ -94,7 +94,16 @@ def parse_moments(
 def parse_events(
     text: str, *, duration_s: float, max_objects: int, thinking: bool = False
 ) -> Reading[tuple[Moment, ...]]:
-    """Read everything that happens: {"start - end": description, ...}, or objects; see there.
+    """Read everything that happens: {"start - end": description, ...}, or a list of objects.
+
+    In the one object two events at the very same time would be one key twice, which has no single
+    meaning: such an answer cannot be read.
+
+    Args:
+        text: the model's words.
+        duration_s: of the video, seconds.
+        max_objects: events beyond this many are not read, with a note.
+        thinking: whether the prompt ended with `<think>`.
 
     Raises:
         AnswerError: no event can be read, and the answer is neither `[]` nor `{}`.
@@ -147,11 +156,8 @@ def parse_timed_boxes(
             raise DroppedError("after the end of the video")
         label = entries["label"].content if "label" in entries else ""
         clean = clean_label(label) if isinstance(label, str) else ""
-        box = TimedBox(
-            time_s=time_s,
-            xyxy_px=pixels(numbers, width=width, height=height),
-            label=clean[:MAX_LABEL_CHARACTERS],
-        )
+        xyxy_px = pixels(numbers, width=width, height=height)
+        box = TimedBox(time_s=time_s, xyxy_px=xyxy_px, label=clean)
         return Found(item=box, identity=(time_s, numbers, clean), mended=mended)
 
     return read_objects(

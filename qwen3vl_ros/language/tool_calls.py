@@ -27,6 +27,7 @@ from .reading import Reading, answer_start, excerpt
 MOBILE_FULL_SCALE, COMPUTER_FULL_SCALE = 999.0, FULL_SCALE
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
+_PART_OF_CLOSE = re.compile(r"</?\w*\Z")
 _INTEGER = re.compile(r"[+-]?\d{1,15}")
 _WORDS: dict[str, Json] = {
     "true": True, "True": True, "false": False, "False": False, "null": None, "None": None
@@ -57,7 +58,7 @@ def parse_step(text: str, *, ended: bool, thinking: bool = False) -> Reading[Ste
         written, close, after = block.partition(_CLOSE)
         closed = bool(close)
         try:
-            calls.append(_call(written))
+            calls.append(_call(written if close else _PART_OF_CLOSE.sub("", written)))
         except DroppedError as reason:
             notes.append(f"call {len(calls) + 1} of {len(blocks)}: {reason}, it ends the row")
             break

@@ -160,6 +160,10 @@ GOLDEN = {
         '[{"start": 1, "end": 2, "event": "a"}, {"start": "1.0", "end": "2.0", "event": "a"}]',
         [[1, 2, "a"]], True, "said before",
     ),
+    "events-key-twice": (
+        Task.LIST_EVENTS, '{"00:01.00 - 00:02.00": "a", "00:01.00 - 00:02.00": "b"}',
+        UNREADABLE, False, "not well-formed",
+    ),
     "events-wrong-keys": (
         Task.LIST_EVENTS, '[{"from": 1, "to": 2, "event": "a"}]', UNREADABLE, False, "no 'start'",
     ),
