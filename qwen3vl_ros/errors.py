@@ -9,11 +9,16 @@
     ├── QueryError          a question that cannot be asked
     ├── AnswerError         the model answered, and the answer cannot be read
     ├── ContextError        prompt and answer do not fit the cache
-    ├── TransformError      no transform between two frames at a stamp
+    ├── TransformError      no transform between two frames at a stamp; below it, by tf2's names
+    │   ├── LookupException            a frame was never heard of (ros/transform_buffer.py)
+    │   ├── ConnectivityException      nothing connects two frames (ros/transform_buffer.py)
+    │   ├── InvalidArgumentException   a name or transform means nothing (ros/transform_buffer.py)
+    │   └── ExtrapolationException     the stamp is not held (ros/transform_history.py)
     └── MissingDependency   an optional library is needed and not installed
 
-A message says what was wrong, what was expected and got, and what to do. Anything that is not
-one of these is a bug, and may end the process.
+A message says what was wrong, what was expected and got, and what to do. Two exceptions never
+leave their room: NoDepth (scene/depth_patch.py) becomes a note, DemoFailed
+(ros/demo_questions.py) the demo's last words. Anything else is a bug, and may end the process.
 """
 
 from __future__ import annotations

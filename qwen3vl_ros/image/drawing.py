@@ -54,8 +54,8 @@ def annotated_image(
 ) -> Picture:
     """A copy of `image` (h, w, 3) uint8 RGB with boxes, points and labels on it.
 
-    `detections_3d` are in the camera optical frame and need `intrinsics`; a 3D box without a 2D
-    box of the same label is labelled too.
+    `detections_3d` are in the camera optical frame and need `intrinsics`; they are labelled where
+    there are no 2D boxes that would say the same.
     """
     picture = np.ascontiguousarray(image).copy()
     thickness = max(1, round(min(picture.shape[:2]) / 320))

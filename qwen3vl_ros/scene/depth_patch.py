@@ -78,19 +78,19 @@ def depth_patch(depth_m: Depth, intrinsics: Intrinsics, xyxy_px: Array) -> Depth
     """
     h, w = depth_m.shape
     limits = np.array([w, h, w, h], float)
-    box = np.clip(np.asarray(xyxy_px, float), 0, limits)
-    if not np.all(np.isfinite(box)) or np.any(box[2:] - box[:2] < 1):
+    clipped_px = np.clip(np.asarray(xyxy_px, float), 0, limits)
+    if not np.all(np.isfinite(clipped_px)) or np.any(clipped_px[2:] - clipped_px[:2] < 1):
         raise NoDepth(
             f"its 2D box {np.round(xyxy_px, 1).tolist()} holds no pixel of the {w} x {h} picture"
         )
-    margin = max(MIN_MARGIN_PX, MARGIN_FRACTION * float(np.max(box[2:] - box[:2])))
-    left, top = np.maximum(box[:2] - margin, 0).astype(int)
-    right, bottom = np.minimum(box[2:] + margin, limits[2:]).astype(int)
+    margin = max(MIN_MARGIN_PX, MARGIN_FRACTION * float(np.max(clipped_px[2:] - clipped_px[:2])))
+    left, top = np.maximum(clipped_px[:2] - margin, 0).astype(int)
+    right, bottom = np.minimum(clipped_px[2:] + margin, limits[2:]).astype(int)
     stride = int(np.ceil(np.sqrt((right - left) * (bottom - top) / MAX_SAMPLES)))
 
     v, u = np.mgrid[top:bottom:stride, left:right:stride]
     z, is_measured, is_surface = _samples(depth_m[top:bottom, left:right], stride)
-    in_box = _is_inside(u, v, box)
+    in_box = _is_inside(u, v, clipped_px)
     usable = int((in_box & is_surface).sum())
     fraction = (in_box & is_measured).sum() / max(1, in_box.sum())
     if fraction < MIN_VALID_FRACTION or usable < MIN_VALID_SAMPLES:
@@ -103,10 +103,10 @@ def depth_patch(depth_m: Depth, intrinsics: Intrinsics, xyxy_px: Array) -> Depth
     return DepthPatch(
         points=intrinsics.deproject(columns, rows, depths),
         uv_px=np.stack([columns, rows], axis=1),
-        xyxy_px=box,
+        xyxy_px=clipped_px,
         stride=stride,
         spacing_m=middle_m / float(intrinsics.K[0, 0]) * stride,
-        is_cut=bool(np.any(box[:2] <= 0) or np.any(box[2:] >= limits[2:])),
+        is_cut=bool(np.any(clipped_px[:2] <= 0) or np.any(clipped_px[2:] >= limits[2:])),
     )
 
 

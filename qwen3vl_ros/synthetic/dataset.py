@@ -28,7 +28,7 @@ from .scenes import COLORS, SHAPES, CameraView, Scene, random_scene, random_view
 WATCHED_SEED = 10_000_000
 HELD_OUT_SEED = 20_000_000
 MAX_SOLIDS = 5
-MIN_VISIBLE_PX = 0.0012  # of the picture's area; smaller ones are not asked about
+MIN_VISIBLE_SHARE = 0.0012  # of the picture's area; smaller ones are not asked about
 MIN_VISIBILITY = 0.45
 SHARD = 100  # scenes
 # Camera modes and how often each is drawn. Most scenes are rendered at half the camera's size:
@@ -80,7 +80,7 @@ def is_worth_asking(rendered: Rendered, index: int) -> bool:
     """Whether a solid shows enough of itself to be asked about."""
     truth = rendered.truth[index]
     area = rendered.depth_m.size
-    return truth.visible_px >= MIN_VISIBLE_PX * area and truth.visibility >= MIN_VISIBILITY
+    return truth.visible_px >= MIN_VISIBLE_SHARE * area and truth.visibility >= MIN_VISIBILITY
 
 
 def cache_scenes(

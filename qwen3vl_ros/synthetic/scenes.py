@@ -103,7 +103,10 @@ class CameraView:
 
 
 def random_scene(rng: np.random.Generator, *, solids: int | None = None) -> Scene:
-    """A scene of one to five (or exactly `solids`) objects that do not touch."""
+    """A scene of one to five (or `solids`) objects that do not touch.
+
+    Fewer, where two hundred draws find no free place or new name for more.
+    """
     count = int(rng.integers(1, 6)) if solids is None else solids
     names: set[str] = set()
     placed: list[Solid] = []
