@@ -61,7 +61,8 @@ class MatricesAndRest:
     """Two optimisers that step, rest and are saved as one."""
 
     def __init__(self, module_parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
-        matrices, rest = [], []
+        matrices: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
         for name, parameter in module_parameters:
             (matrices if is_block_matrix(name, parameter) else rest).append(parameter)
         # Rates are set before every step.
@@ -99,4 +100,5 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     for _ in range(5):
         gram = x @ x.transpose(1, 2)
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.transpose(1, 2) if tall else x
+    out: Tensor = x.transpose(1, 2) if tall else x
+    return out
