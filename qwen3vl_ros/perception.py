@@ -17,7 +17,7 @@ from .language.chat_template import load_chat_style
 from .language.tokenizer import load_tokenizer
 from .model.answering import Answerer
 from .model.decoder import Decoder
-from .model.own_boxes import UNCALIBRATED, own_boxes
+from .model.own_boxes import own_boxes
 from .model.stopwatch import Stopwatch
 from .model.vision import VisionEncoder
 from .model_config import load_model_config
@@ -25,6 +25,9 @@ from .runtime.loading import load_engines
 from .scene.camera import Frame
 from .scene.detections import Grounding, Query
 from .scene.lifting import lift
+
+# Without a calibration no box is from depth.
+UNCALIBRATED = "the camera is not calibrated: the model's 3D boxes guess its focal length"
 
 
 class Perception:
@@ -103,25 +106,33 @@ class Perception:
             visual = self._vision_encoder.encode(patches)
             watch.saw(image_tokens=len(visual.image_embeds))
         height, width = frame.image.shape[:2]
+        # prompt_from_query -> Decoder.generate -> parse_answer -> object_scores
         reply = self._answerer.ask(query, visual, width=width, height=height, watch=watch)
         detections_2d = reply.detections_2d()
         with watch.stage("lift"):
             lifted = lift(frame, detections_2d)
-        own = reply.detections_3d()
-        remarks: tuple[str, ...] = (UNCALIBRATED,) if own and frame.intrinsics is None else ()
+        remarks: tuple[str, ...] = ()
         if model_boxes and None in lifted.detections:
-            prior, remarks = own_boxes(
-                self._answerer, query, detections_2d, lifted.detections, visual, frame, watch
+            own, remarks = own_boxes(
+                self._answerer,
+                query,
+                visual,
+                frame,
+                detections=detections_2d,
+                lifted=lifted.detections,
+                watch=watch,
             )
-            with watch.stage("lift"):
-                lifted = lift(frame, detections_2d, prior=prior)
+            lifted = lifted.filled(own)
+        detections_3d = (*lifted.found, *reply.detections_3d())
+        if frame.intrinsics is None and detections_3d:
+            remarks = (*remarks, UNCALIBRATED)
         return Grounding(
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
             query=query,
             detections_2d=detections_2d,
             points=reply.points(),
-            detections_3d=(*lifted.found, *own),
+            detections_3d=detections_3d,
             complete=reply.answer.complete,
             answer_text=reply.answer.text,
             notes=(*reply.answer.notes, *lifted.notes, *remarks),

@@ -15,7 +15,7 @@ from ..language.prompt import prompt_from_query
 from ..language.scoring import object_scores
 from ..language.tokenizer import Tokenizer
 from ..model_config import ModelConfig
-from ..scene.detections import BoxSource, Detection2D, Detection3D, Point2D, Query, Task
+from ..scene.detections import Detection2D, Detection3D, Point2D, Query, Task
 from .decoder import Decoder
 from .stopwatch import Stopwatch
 from .vision import VisualEmbeds
@@ -43,11 +43,7 @@ class Reply:
 
     def detections_3d(self) -> tuple[Detection3D, ...]:
         """The model's own 3D boxes, in the camera optical frame."""
-        return tuple(
-            Detection3D(label=found.label, box=found.box, score=score, source=BoxSource.MODEL)
-            for found, score in zip(self.answer.objects, self.scores, strict=True)
-            if found.box is not None
-        )
+        return self.answer.detections_3d(self.scores)
 
 
 class Answerer:

@@ -17,16 +17,15 @@ from .answering import Answerer
 from .stopwatch import Stopwatch
 from .vision import VisualEmbeds
 
-UNCALIBRATED = "the camera is not calibrated: the model's 3D boxes guess its focal length"
-
 
 def own_boxes(
     answerer: Answerer,
     query: Query,
-    detections: Sequence[Detection2D],
-    lifted: Sequence[Detection3D | None],
     visual: VisualEmbeds,
     frame: Frame,
+    *,
+    detections: Sequence[Detection2D],
+    lifted: Sequence[Detection3D | None],
     watch: Stopwatch,
 ) -> tuple[tuple[Detection3D | None, ...], tuple[str, ...]]:
     """For each 2D detection of `query` the model's own 3D box, or None; and remarks.
@@ -36,8 +35,6 @@ def own_boxes(
     """
     boxes: list[Detection3D | None] = [None] * len(detections)
     notes = []
-    if frame.intrinsics is None:
-        notes.append(UNCALIBRATED)
     height, width = frame.image.shape[:2]
     for words in query.categories if query.task is Task.DETECT else (query.text,):
         alike = [

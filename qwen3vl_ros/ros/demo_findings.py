@@ -14,10 +14,9 @@ from itertools import permutations
 import numpy as np
 import numpy.typing as npt
 
-from ..scene.box_matching import overlap_of_boxes
 from ..scene.camera import Intrinsics
 from ..scene.detections import Detection2D
-from ..scene.geometry import Array, OrientedBox, quaternion_from_rotation
+from ..scene.geometry import Array, OrientedBox, overlap_of_boxes, quaternion_from_rotation
 
 # From this overlap on, a box is usually said to be of the same thing.
 RIGHT_IOU = 0.5

@@ -13,7 +13,7 @@ import numpy as np
 
 from .camera import Intrinsics
 from .detections import Detection2D, Detection3D
-from .geometry import Array
+from .geometry import Array, overlap_of_boxes
 
 # A model's own 3D box may be well off in depth and size, its direction is good: the outline of the
 # right object overlaps the 2D box by far more than this.
@@ -60,17 +60,3 @@ def outline_xyxy_px(detection: Detection3D, intrinsics: Intrinsics) -> Array | N
     if not np.isfinite(corners).all():
         return None
     return np.concatenate([corners.min(axis=0), corners.max(axis=0)])
-
-
-def overlap_of_boxes(a_xyxy_px: Array, b_xyxy_px: Array) -> float:
-    """Intersection over union of two rectangles, 0 to 1.
-
-    >>> overlap_of_boxes(np.array([0.0, 0, 2, 2]), np.array([1.0, 0, 3, 2]))
-    0.3333333333333333
-    """
-    low = np.maximum(a_xyxy_px[:2], b_xyxy_px[:2])
-    high = np.minimum(a_xyxy_px[2:], b_xyxy_px[2:])
-    shared = float(np.prod(np.maximum(high - low, 0.0)))
-    areas = [float(np.prod(xyxy[2:] - xyxy[:2])) for xyxy in (a_xyxy_px, b_xyxy_px)]
-    union = sum(areas) - shared
-    return shared / union if union > 0 else 0.0

@@ -10,7 +10,7 @@ Frame:  everything 3D is in the camera optical frame named by `Grounding.frame_i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
@@ -187,4 +187,4 @@ class Grounding:
     detections_3d: tuple[Detection3D, ...] = ()
     complete: bool = True
     answer_text: str = ""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()

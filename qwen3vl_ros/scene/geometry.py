@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rigid transforms and oriented boxes.
+"""Rigid transforms, oriented boxes, and rectangles that overlap.
 
 Knows no camera and no model. Transforms are (4, 4) float64 named `T_target_source`, column
 vectors: `p_target = T_target_source @ p_source`. Quaternions are `xyzw`, as in ROS. Metres.
@@ -103,3 +103,17 @@ def angle_between(R_a: Array, R_b: Array) -> float:
     """Radians in [0, pi] of the turn that takes one rotation to the other."""
     cosine = (np.trace(R_a.T @ R_b) - 1) / 2
     return float(np.arccos(np.clip(cosine, -1.0, 1.0)))
+
+
+def overlap_of_boxes(a_xyxy_px: Array, b_xyxy_px: Array) -> float:
+    """Intersection over union of two rectangles, 0 to 1.
+
+    >>> overlap_of_boxes(np.array([0.0, 0, 2, 2]), np.array([1.0, 0, 3, 2]))
+    0.3333333333333333
+    """
+    low = np.maximum(a_xyxy_px[:2], b_xyxy_px[:2])
+    high = np.minimum(a_xyxy_px[2:], b_xyxy_px[2:])
+    shared = float(np.prod(np.maximum(high - low, 0.0)))
+    areas = [float(np.prod(xyxy[2:] - xyxy[:2])) for xyxy in (a_xyxy_px, b_xyxy_px)]
+    union = sum(areas) - shared
+    return shared / union if union > 0 else 0.0

@@ -23,7 +23,7 @@ from .box_fit import free_box, upright_box
 from .camera import Frame
 from .depth_patch import DepthPatch, Mask, NoDepth, depth_patch
 from .detections import BoxSource, Detection2D, Detection3D
-from .geometry import Array, OrientedBox
+from .geometry import Array, OrientedBox, overlap_of_boxes
 from .planes import Plane, thickness_m
 from .surroundings import on_wall_behind, support_beneath
 
@@ -56,46 +56,46 @@ class LiftResult:
         """Those that have a 3D box."""
         return tuple(detection for detection in self.detections if detection is not None)
 
+    def filled(self, own: Sequence[Detection3D | None]) -> LiftResult:
+        """With the model's own boxes, one or None per detection, where depth gave none."""
+        lifted: list[Detection3D | None] = []
+        notes = list(self.notes)
+        for detection, fallback in zip(self.detections, own, strict=True):
+            lifted.append(fallback if detection is None else detection)
+            if detection is None and fallback is not None:
+                notes.append(f"'{fallback.label}': kept the model's own 3D box")
+        return LiftResult(detections=tuple(lifted), notes=tuple(notes))
 
-def lift(
-    frame: Frame,
-    detections: Sequence[Detection2D],
-    *,
-    prior: Sequence[Detection3D | None] | None = None,
-) -> LiftResult:
+
+def lift(frame: Frame, detections: Sequence[Detection2D]) -> LiftResult:
     """A 3D box for every 2D box, where there is depth enough.
 
     Args:
-        frame: its depth and intrinsics are used; without either, only `prior` can answer.
+        frame: its depth and intrinsics are used; without either there is no box.
         detections: boxes in `frame`'s own pixels.
-        prior: per detection, the model's own 3D box, handed back where depth gives none.
 
-    Raises:
-        MissingDependency: Open3D is not installed.
+    What hinders is a note and costs the third dimension only, a missing Open3D too.
     """
-    priors = prior if prior is not None else [None] * len(detections)
     lifted: list[Detection3D | None] = []
     notes: list[str] = []
-    for detection, fallback in zip(detections, priors, strict=True):
+    for detection in detections:
         try:
-            box, note = _box_from_depth(frame, detection.xyxy_px)
-        except NoDepth as reason:
-            lifted.append(fallback)
-            kept = "no 3D box" if fallback is None else "kept the model's own 3D box"
-            notes.append(f"'{detection.label}': {reason}; {kept}")
+            box, remarks = _box_from_depth(frame, detection.xyxy_px)
+        except (NoDepth, MissingDependency) as reason:
+            lifted.append(None)
+            notes.append(f"'{detection.label}': {reason}; no 3D box from depth")
             continue
         lifted.append(
             Detection3D(
                 label=detection.label, box=box, score=detection.score, source=BoxSource.DEPTH
             )
         )
-        if note:
-            notes.append(f"'{detection.label}': {note}")
+        notes.extend(f"'{detection.label}': {remark}" for remark in remarks)
     return LiftResult(detections=tuple(lifted), notes=tuple(notes))
 
 
-def _box_from_depth(frame: Frame, xyxy_px: Array) -> tuple[OrientedBox, str]:
-    """The box, and what there is to say about it ("" for nothing)."""
+def _box_from_depth(frame: Frame, xyxy_px: Array) -> tuple[OrientedBox, list[str]]:
+    """The box, and what there is to say about it."""
     if frame.depth_m is None:
         raise NoDepth("the frame has no depth")
     if frame.intrinsics is None:
@@ -106,23 +106,19 @@ def _box_from_depth(frame: Frame, xyxy_px: Array) -> tuple[OrientedBox, str]:
     points = patch.points[is_object]
     if len(points) < MIN_OBJECT_POINTS:
         raise NoDepth(f"only {len(points)} depth points in its 2D box lie on one surface")
-    note = (
-        "reaches the picture's border, its size may be of the visible part only"
-        if patch.is_cut
-        else ""
-    )
+    remarks = []
+    if patch.is_cut:
+        remarks.append("reaches the picture's border, its size may be of the visible part only")
     if support is None:
-        note = "; ".join(
-            filter(None, [note, "nothing seen that it stands on, its tilt is a guess"])
-        )
-        return _free_box_of(points), note
+        remarks.append("nothing seen that it stands on, its tilt is a guess")
+        return _free_box_of(points), remarks
     # Round things show little below their equator; a larger gap means that it hangs, or stands
     # on something else that was torn off with the 2D box's edge.
     bottom, top = np.percentile(support.heights(points), [2, 98])
     view = np.median(points, axis=0)
     is_seen_from_above = -view @ support.normal > 0.9 * np.linalg.norm(view)
     stands = is_seen_from_above or bottom < max(0.06, (0.25 if is_torn else 0.5) * top)
-    return upright_box(points, support, stands=bool(stands)), note
+    return upright_box(points, support, stands=bool(stands)), remarks
 
 
 # --- which points are its own -----------------------------------------------------------------
@@ -179,10 +175,7 @@ def _clusters(patch: DepthPatch, index: npt.NDArray[np.int64]) -> npt.NDArray[np
 def _overlap(uv_px: Array, xyxy_px: Array) -> float:
     """Intersection over union of a 2D box and the bounds of pixels (N, 2)."""
     low, high = np.percentile(uv_px + 0.5, [1, 99], axis=0)
-    shared = np.minimum(high, xyxy_px[2:]) - np.maximum(low, xyxy_px[:2])
-    intersection = np.prod(np.clip(shared, 0, None))
-    union = np.prod(high - low) + np.prod(xyxy_px[2:] - xyxy_px[:2]) - intersection
-    return float(intersection / union) if union > 0 else 0.0
+    return overlap_of_boxes(np.concatenate([low, high]), xyxy_px)
 
 
 def _grazed_top(patch: DepthPatch, support: Plane, is_object: Mask) -> Mask:
@@ -220,6 +213,8 @@ def _open3d() -> ModuleType:
         import open3d  # heavy and optional: loaded when first needed
     except ImportError as error:
         raise MissingDependency(
-            "open3d", needed_for="lifting 2D boxes to 3D by depth", install="pip install open3d"
+            "open3d",
+            needed_for="lifting 2D boxes to 3D by depth",
+            install="make setup (or pip install -r requirements/runtime.txt)",
         ) from error
     return open3d

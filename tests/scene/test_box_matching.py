@@ -6,10 +6,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qwen3vl_ros.scene.box_matching import matched_boxes, outline_xyxy_px, overlap_of_boxes
+from qwen3vl_ros.scene.box_matching import matched_boxes, outline_xyxy_px
 from qwen3vl_ros.scene.camera import Intrinsics
 from qwen3vl_ros.scene.detections import BoxSource, Detection2D, Detection3D
-from qwen3vl_ros.scene.geometry import OrientedBox, transform_from_rotation
+from qwen3vl_ros.scene.geometry import OrientedBox, overlap_of_boxes, transform_from_rotation
 
 # A cube of 20 cm, 1 m away on the axis, is seen 20 px wide at its middle, 22 px at its near face.
 INTRINSICS = Intrinsics(

@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qwen3vl_ros.errors import MissingDependency
 from qwen3vl_ros.scene.camera import Frame
 from qwen3vl_ros.scene.detections import BoxSource, Detection2D, Detection3D
 from qwen3vl_ros.scene.geometry import (
@@ -307,7 +306,8 @@ def test_too_little_depth_gives_no_box_and_says_how_much_there_was(
     assert result.detections == (None,)
     (note,) = result.notes
     assert re.match(
-        r"'mug': depth is valid in [567] % of its 2D box .* at least 10 % .*; no 3D box$", note
+        r"'mug': depth is valid in [567] % of its 2D box .* at least 10 % .*; no 3D box from",
+        note,
     )
 
 
@@ -349,26 +349,29 @@ def test_where_depth_fails_the_models_own_box_is_kept_and_said_so(two_things: St
     seen = [detection(box) for box in two_things.xyxy_px]
     frame = two_things.frame(covered(two_things, np.nan))
     own = models_own("thing")
-    result = lift(frame, seen, prior=[own, models_own("thing")])
+    result = lift(frame, seen).filled([own, models_own("thing")])
     assert result.detections[0] is own
     assert result.detections[1] is not None
     assert result.detections[1].source is BoxSource.DEPTH
-    assert len(result.notes) == 1
-    assert result.notes[0].endswith("kept the model's own 3D box")
+    assert len(result.notes) == 2
+    assert result.notes[0].endswith("no 3D box from depth")
+    assert result.notes[1] == "'thing': kept the model's own 3D box"
 
 
-def test_priors_must_be_as_many_as_detections(two_things: Stage) -> None:
+def test_own_boxes_must_be_as_many_as_detections(two_things: Stage) -> None:
+    seen = [detection(box) for box in two_things.xyxy_px]
     with pytest.raises(ValueError, match="shorter"):
-        lift(two_things.frame(), [detection(box) for box in two_things.xyxy_px], prior=[None])
+        lift(replace(two_things.frame(), depth_m=None), seen).filled([None])
 
 
-def test_without_open3d_it_says_what_to_install(
+def test_without_open3d_it_says_what_to_install_and_the_2d_answer_stands(
     two_things: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "open3d", None)
-    with pytest.raises(MissingDependency, match="open3d") as caught:
-        lift(two_things.frame(), [detection(two_things.xyxy_px[0])])
-    assert caught.value.package == "open3d"
+    result = lift(two_things.frame(), [detection(two_things.xyxy_px[0])])
+    assert result.detections == (None,)
+    (note,) = result.notes
+    assert "needs 'open3d', which is not installed; run: make setup" in note
 
 
 def test_without_depth_open3d_is_not_needed(
