@@ -275,6 +275,10 @@ def run(
             executor.spin_once(timeout_sec=SPIN_S)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # asked to stop; not an error
+    except RuntimeError:
+        # rclpy's RCLError: the signal came between asking `ok` and waiting.
+        if rclpy.ok():
+            raise
     except Qwen3VLError as exc:
         rclpy.logging.get_logger("qwen3vl").fatal(f"cannot start: {exc}")
         return 1

@@ -155,6 +155,10 @@ def run(args: list[str] | None = None) -> int:
             executor.spin_once(timeout_sec=SPIN_S)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # asked to stop; not an error
+    except RuntimeError:
+        # rclpy's RCLError: the signal came between asking `ok` and waiting.
+        if rclpy.ok():
+            raise
     except Qwen3VLError as exc:
         rclpy.logging.get_logger(NODE_NAME).fatal(f"cannot start: {exc}")
         return 1

@@ -13,10 +13,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
 
 from qwen3vl_ros.msg import InferenceStatus
 from qwen3vl_ros.msg import Query as QueryMessage
-from qwen3vl_ros.ros import topics
+from qwen3vl_ros.ros import node as grounding_node
+from qwen3vl_ros.ros import synthetic_camera, topics
 from qwen3vl_ros.srv import SetQuery
 from tests.ros.graph import CAMERA, ScriptedPerception, nanoseconds, one_mug
 
@@ -219,3 +222,30 @@ def test_a_broken_parameter_ends_the_process_with_one_error(world, spawn):
     (line,) = [line for line in node.err if line.strip()]
     assert "[FATAL]" in line
     assert "expected one of detect, refer, point, detect_3d" in line
+
+
+@pytest.mark.parametrize(
+    ("run", "arguments"),
+    [
+        pytest.param(grounding_node.run, ["-p", "autostart:=false"], id="node"),
+        pytest.param(synthetic_camera.run, ["-p", "motion:=static"], id="synthetic camera"),
+    ],
+)
+def test_a_signal_between_asking_and_waiting_is_no_error(monkeypatch, run, arguments):
+    """rclpy then finds no context to wait in; it once ended the node with 1 and a traceback."""
+
+    def told_to_go(executor, timeout_sec):
+        rclpy.shutdown()
+        raise RuntimeError("failed to initialize wait set: the given context is not valid")
+
+    monkeypatch.setattr(SingleThreadedExecutor, "spin_once", told_to_go)
+    assert run(["--ros-args", *arguments]) == 0
+
+
+def test_any_other_error_of_the_middleware_is_not_swallowed(monkeypatch):
+    def failing(executor, timeout_sec):
+        raise RuntimeError("failed to initialize wait set: out of memory")
+
+    monkeypatch.setattr(SingleThreadedExecutor, "spin_once", failing)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        grounding_node.run(["--ros-args", "-p", "autostart:=false"])
