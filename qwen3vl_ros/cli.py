@@ -23,11 +23,11 @@ from tqdm import tqdm
 from .errors import FrameError, MissingDependency, Qwen3VLError
 from .image.drawing import annotated_image
 from .perception import Perception
+from .runtime.loading import tiny_engine_directory
 from .scene.camera import Frame
 from .scene.detections import SPATIAL_TASKS, Grounding, Query, Task
 
-ENGINES = Path("engines/tiny/onnxruntime-int4")
-CHECKPOINT = Path("engines/tiny/checkpoint")
+CHECKPOINT = Path("engines/tiny/checkpoint")  # of the tree one works in
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 EXIT_FAILED = 1
 
@@ -222,7 +222,9 @@ def _parser() -> argparse.ArgumentParser:
 
     one = _command(commands, "export", export)
     one.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="Hugging Face directory")
-    one.add_argument("--output", type=Path, default=ENGINES.parent, help="parent of the engines")
+    one.add_argument(
+        "--output", type=Path, default=CHECKPOINT.parent, help="parent of the engines"
+    )
     one.add_argument(
         "--precision", nargs="+", default=["float32", "int4"], choices=["float32", "int4"]
     )
@@ -263,7 +265,12 @@ def _command(
 
 
 def _engine_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--engines", type=Path, default=ENGINES, help="engine directory")
+    parser.add_argument(
+        "--engines",
+        type=Path,
+        default=tiny_engine_directory(),
+        help="engine directory; by default the tiny engine of this package",
+    )
     parser.add_argument("--threads", type=int, default=0, help="of the runtime; 0 means all cores")
 
 

@@ -20,7 +20,7 @@ from ..errors import AnswerError
 from ..perception import Perception
 from ..scene.camera import Frame
 from ..scene.detections import Grounding, Query, Task
-from ..scene.geometry import angle_between
+from ..scene.geometry import angle_between, overlap_of_boxes
 from ..synthetic.dataset import HELD_OUT_SEED, is_worth_asking, scene_from_seed
 from ..synthetic.questions import NAMES
 from ..synthetic.rendering import SolidTruth
@@ -140,14 +140,6 @@ def as_rows(results: list[ObjectResult]) -> list[dict[str, object]]:
     ]
 
 
-def iou_xyxy(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
-    """Intersection over union of two boxes xyxy."""
-    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
-    shared = float(np.prod(np.clip(high - low, 0, None)))
-    union = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared
-    return shared / union if union > 0 else 0.0
-
-
 def _median(values: npt.NDArray[np.float64]) -> float | None:
     return _quantile(values, 0.5)
 
@@ -181,7 +173,7 @@ def _object_result(
     solid = _ask(perception, frame, Query(task=Task.DETECT_3D, text=name))
     iou, depth_center, depth_size = 0.0, np.nan, np.nan
     if flat is not None and flat.detections_2d:
-        iou = iou_xyxy(flat.detections_2d[0].xyxy_px, truth.xyxy_px)
+        iou = overlap_of_boxes(flat.detections_2d[0].xyxy_px, truth.xyxy_px)
         if len(flat.detections_3d) == len(flat.detections_2d):
             box = flat.detections_3d[0].box
             depth_center = float(np.linalg.norm(box.center_m - truth.box.center_m))

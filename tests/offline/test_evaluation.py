@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qwen3vl_ros.offline.evaluation import AbsentResult, ObjectResult, iou_xyxy, summary
+from qwen3vl_ros.offline.evaluation import AbsentResult, ObjectResult, summary
 
 ENGINES = Path(__file__).resolve().parents[2] / "engines" / "tiny" / "onnxruntime-int4"
 
@@ -24,19 +24,6 @@ def result(**changes: float) -> ObjectResult:
         "model_turn_deg": 5.0,
     }
     return ObjectResult(seed=1, name="red box", **{**values, **changes})
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "expected"),
-    [
-        pytest.param([0, 0, 2, 2], [0, 0, 2, 2], 1.0, id="the-same"),
-        pytest.param([0, 0, 2, 2], [1, 0, 3, 2], 1 / 3, id="half-over"),
-        pytest.param([0, 0, 1, 1], [2, 2, 3, 3], 0.0, id="apart"),
-        pytest.param([0, 0, 0, 0], [0, 0, 0, 0], 0.0, id="no-area"),
-    ],
-)
-def test_overlap(a, b, expected):
-    assert iou_xyxy(np.array(a, float), np.array(b, float)) == pytest.approx(expected)
 
 
 def test_what_was_not_given_counts_as_infinitely_wrong():
