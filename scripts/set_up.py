@@ -261,6 +261,9 @@ def interface_inputs() -> list[str | Path]:
             "msg/*.msg",
             "srv/*.srv",
             "action/*.action",
+            "launch/*.launch.py",
+            "launch/params/*.*",
+            "launch/rviz/*.*",
         )
         for path in sorted(package.glob(pattern))
     ]

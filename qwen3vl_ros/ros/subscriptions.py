@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 # Measured: 640x480 images overflow Fast DDS's default shared memory, and take /tf with them.
 LOST = (
-    "messages are lost on their way, because pictures are larger than the middleware's buffers; "
-    "start the camera with FASTDDS_DEFAULT_PROFILES_FILE (before Kilted "
+    "messages are lost on their way: pictures are larger than the middleware's buffers, or the "
+    "machine is too busy; start camera and node with FASTDDS_DEFAULT_PROFILES_FILE (before Kilted "
     "FASTRTPS_DEFAULT_PROFILES_FILE) set to launch/params/fastdds_large_images.xml of this package"
 )
 
