@@ -6,6 +6,8 @@
         "{query: {task: refer, text: 'yellow box'}}"
 """
 
+import os
+
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.launch_description import LaunchDescription
@@ -16,7 +18,9 @@ from launch_ros.substitutions import FindPackageShare
 
 LAUNCH = PathJoinSubstitution([FindPackageShare("qwen3vl_ros"), "launch"])
 PROFILE = PathJoinSubstitution([LAUNCH, "params", "fastdds_large_images.xml"])
-FAST_DDS = ("FASTDDS", "FASTRTPS")  # the second before Kilted
+# Fast DDS 2 knows the variable by its old name, and 3 warns of that one.
+FAST_DDS = "FASTRTPS" if os.environ.get("ROS_DISTRO") in ("humble", "jazzy") else "FASTDDS"
+SEED = ParameterValue(LaunchConfiguration("seed"), value_type=int)
 ARGUMENTS = (
     ("seed", "4", "Scene, light, camera and path are drawn from it."),
     ("motion", "moving", "'moving' or 'static' robot."),
@@ -29,13 +33,7 @@ def generate_launch_description() -> LaunchDescription:
     camera = Node(
         package="qwen3vl_ros",
         executable="synthetic_camera",
-        parameters=[
-            {
-                "solids": 4,
-                "seed": ParameterValue(LaunchConfiguration("seed"), value_type=int),
-                "motion": LaunchConfiguration("motion"),
-            }
-        ],
+        parameters=[{"solids": 4, "seed": SEED, "motion": LaunchConfiguration("motion")}],
         output="screen",
     )
     perception = IncludeLaunchDescription(
@@ -52,7 +50,7 @@ def generate_launch_description() -> LaunchDescription:
         [
             *(DeclareLaunchArgument(n, default_value=d, description=t) for n, d, t in ARGUMENTS),
             # Without it most pictures are lost; camera, node and RViz need the same transports.
-            *(SetEnvironmentVariable(f"{dds}_DEFAULT_PROFILES_FILE", PROFILE) for dds in FAST_DDS),
+            SetEnvironmentVariable(f"{FAST_DDS}_DEFAULT_PROFILES_FILE", PROFILE),
             camera,
             perception,
             rviz,

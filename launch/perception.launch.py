@@ -7,6 +7,8 @@
 Defaults of parameters are the node's own; a params file holds only what differs.
 """
 
+import os
+
 from launch.actions import DeclareLaunchArgument
 from launch.launch_description import LaunchDescription
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
@@ -15,10 +17,10 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 PARAMS = PathJoinSubstitution([FindPackageShare("qwen3vl_ros"), "launch", "params", ""])
-PROFILES = {  # the second name is that of Fast DDS 2, before Kilted
-    name: EnvironmentVariable(name, default_value=[PARAMS, "fastdds_large_images.xml"])
-    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-}
+# Fast DDS 2 knows the variable by its old name, and 3 warns of that one.
+FAST_DDS = "FASTRTPS" if os.environ.get("ROS_DISTRO") in ("humble", "jazzy") else "FASTDDS"
+PROFILES = f"{FAST_DDS}_DEFAULT_PROFILES_FILE"
+PROFILE = EnvironmentVariable(PROFILES, default_value=[PARAMS, "fastdds_large_images.xml"])
 ARGUMENTS = (
     ("image", "image", "Topic of the colour image (sensor_msgs/Image)."),
     ("depth", "depth", "Topic of depth registered to it; none need be published."),
@@ -48,7 +50,7 @@ def generate_launch_description() -> LaunchDescription:
         respawn_delay=2.0,
         output="screen",
         # glibc's arenas creep in threaded Python.
-        additional_env={**PROFILES, "MALLOC_ARENA_MAX": "2"},
+        additional_env={PROFILES: PROFILE, "MALLOC_ARENA_MAX": "2"},
     )
     return LaunchDescription(
         [
