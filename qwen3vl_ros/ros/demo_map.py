@@ -194,8 +194,8 @@ def _style_axes(axes: Axes, *, frame_id: str) -> None:
         axis.set_minor_locator(MultipleLocator(0.25))
     axes.set_axisbelow(True)
     axes.grid(which="both", color="#dddddd", linewidth=0.8)
-    axes.set_xlabel(f"y of {frame_id}, left (m)", size=12, color=INK)
-    axes.set_ylabel(f"x of {frame_id}, forward (m)", size=12, color=INK)
+    axes.set_xlabel(f"y of {frame_id} at the last answer, left (m)", size=12, color=INK)
+    axes.set_ylabel(f"x of {frame_id} at the last answer, forward (m)", size=12, color=INK)
     axes.tick_params(labelsize=11, color=FAINT, labelcolor=INK)
     for spine in axes.spines.values():
         spine.set_color(FAINT)

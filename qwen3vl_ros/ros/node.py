@@ -27,11 +27,12 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from ..errors import AnswerError, EngineError, Qwen3VLError
+from ..errors import AnswerError, EngineError, MissingDependency, Qwen3VLError
 from ..model.stopwatch import Stopwatch
 from ..perception import Perception
 from ..scene.camera import Frame
 from ..scene.detections import Query, Task
+from ..scene.lifting import load_open3d
 from . import topics
 from .camera_pairing import CameraPairing
 from .diagnostics import Diagnostics
@@ -52,7 +53,9 @@ CLEANUP_S = 10.0
 
 
 def load_perception(engine_dir: Path, threads: int) -> Grounder:
-    """The perception of an engine directory."""
+    """The perception of an engine directory; whatever takes seconds to load is loaded now."""
+    with suppress(MissingDependency):  # without Open3D nothing is lifted, and every answer says so
+        load_open3d()
     return Perception.load(engine_dir, threads=threads)
 
 

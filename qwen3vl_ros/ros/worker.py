@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+import rclpy
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from ..errors import AnswerError, ContextError, FrameError, QueryError, Qwen3VLError
@@ -95,7 +96,10 @@ class GroundingWorker:
             while not self._stopping.is_set():
                 self._step()
         except Exception as exc:  # noqa: BLE001  kept for the node, which ends with it
-            self.crash = exc
+            # A signal takes the context away while a result is being published (RCLError, a
+            # RuntimeError): the node was told to stop, nothing is wrong.
+            if rclpy.ok() or not isinstance(exc, RuntimeError):
+                self.crash = exc
 
     def _step(self) -> None:
         if not self._gate.is_open or self._question()[1] is None:

@@ -163,7 +163,7 @@ def _clusters(patch: DepthPatch, index: npt.NDArray[np.int64]) -> npt.NDArray[np
     """
     if not len(index):
         return np.zeros(0, np.int64)
-    o3d = _open3d()
+    o3d = load_open3d()
     depth_step = max(MIN_DEPTH_STEP_M, GRAZING_STEPS * patch.spacing_m)
     steps = np.column_stack(
         [patch.uv_px[index] / patch.stride, patch.points[index, 2] / depth_step]
@@ -201,16 +201,21 @@ def _grazed_top(patch: DepthPatch, support: Plane, is_object: Mask) -> Mask:
 
 def _free_box_of(points: Array) -> OrientedBox:
     """The box of an object that stands on nothing we see: the tight box of least volume."""
-    o3d = _open3d()
+    o3d = load_open3d()
     sampled = points[:: 1 + len(points) // FREE_BOX_POINTS]
     cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(sampled))
     axes = np.asarray(cloud.get_minimal_oriented_bounding_box(robust=True).R)
     return free_box(points, axes)
 
 
-def _open3d() -> ModuleType:
+def load_open3d() -> ModuleType:
+    """Open3D, imported when first needed: that takes seconds, so a node asks for it early.
+
+    Raises:
+        MissingDependency: it is not installed.
+    """
     try:
-        import open3d  # heavy and optional: loaded when first needed
+        import open3d
     except ImportError as error:
         raise MissingDependency(
             "open3d",

@@ -54,6 +54,7 @@ print(json.dumps({
 # The node with a model that may never come back.
 STUCK = """
 import sys, time
+import rclpy
 from qwen3vl_ros.ros.node import run
 from tests.ros.graph import ScriptedPerception, grounding_of
 def think(frame, query):
@@ -61,6 +62,8 @@ def think(frame, query):
         raise ZeroDivisionError
     if query.text == "the slow one":
         time.sleep(600)
+    if query.text == "the last one":
+        rclpy.shutdown()  # as a signal does, with the answer still to be published
     return grounding_of(frame, query)
 sys.exit(run(load=lambda engine_dir, threads: ScriptedPerception(think)))
 """
@@ -213,6 +216,23 @@ def test_a_bug_ends_the_process_with_its_traceback_instead_of_a_node_that_is_dea
     node.close()
     assert node.popen.returncode == 1
     assert "ZeroDivisionError" in "".join(node.err)
+
+
+def test_a_signal_that_comes_while_an_answer_is_published_is_no_error(world, spawn):
+    node = spawn("-c", STUCK)
+    question = SetQuery.Request(query=QueryMessage(task="refer", text="the last one"))
+    world.until(lambda: world.image_out.get_subscription_count() > 0, timeout_s=120.0)
+    world.until(lambda: world.call(SetQuery, "/qwen3vl/set_query", question).success)
+
+    def ended() -> bool:
+        world.send()
+        return world.until_soon(lambda: node.popen.poll() is not None)
+
+    world.until(ended)
+    node.close()
+    errors = "".join(node.err)
+    assert node.popen.returncode == 0, errors
+    assert "Traceback" not in errors
 
 
 def test_a_broken_parameter_ends_the_process_with_one_error(world, spawn):
