@@ -85,3 +85,20 @@ def test_a_state_of_another_run_is_refused(trainee, shard, tokenizer_and_config,
     train(trainee, shards, shards, packer, tmp_path, run, lambda report: None)
     with pytest.raises(ConfigError, match=r"tower\.pt is of a run with seed 0, this one has 1"):
         train(trainee, shards, shards, packer, tmp_path, replace(run, seed=1), lambda report: None)
+
+
+def test_the_same_seed_and_scenes_give_the_same_weights(shard, tokenizer_and_config, tmp_path):
+    tokenizer, config = tokenizer_and_config
+    packer, shards = QuestionPacker(tokenizer, config), {shard.images.shape[1:3]: shard}
+
+    def weights(directory: str, seed: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(seed)  # as `train_tiny_checkpoint` does: the detector heads draw from it
+        trainee = Trainee(ReferenceModel(config))
+        init_trainee(trainee, seed=seed)
+        run = replace(RECIPE, seed=seed)
+        train(trainee, shards, shards, packer, tmp_path / directory, run, lambda report: None)
+        return trainee.state_dict()
+
+    first, second, other = weights("first", 0), weights("second", 0), weights("other", 1)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
