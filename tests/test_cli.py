@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from qwen3vl_ros import cli
+from qwen3vl_ros.commands import ground as ground_command
 from qwen3vl_ros.scene.camera import Frame
 from qwen3vl_ros.scene.detections import (
     BoxSource,
@@ -49,7 +50,7 @@ class Scripted:
 @pytest.fixture
 def scripted(monkeypatch) -> Scripted:
     perception = Scripted()
-    monkeypatch.setattr(cli.Perception, "load", lambda *args, **kwargs: perception)
+    monkeypatch.setattr(ground_command.Perception, "load", lambda *args, **kwargs: perception)
     return perception
 
 
@@ -98,7 +99,7 @@ def test_every_kind_of_answer_becomes_plain_json():
         source=BoxSource.DEPTH,
     )
     point = Point2D(label="handle", uv_px=np.array([4.0, 5.0]), score=1.0)
-    said = cli.grounding_as_json(
+    said = ground_command.grounding_as_json(
         Grounding(
             stamp_ns=0,
             frame_id="camera",

@@ -23,6 +23,7 @@ PACKAGE = ROOT / "qwen3vl_ros"
 ROOMS = (
     "ros",
     "cli",
+    "commands",
     "offline",
     "synthetic",
     "perception",

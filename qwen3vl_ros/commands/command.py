@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands share: how one is declared, and the options that several of them take.
+
+A command is a file with `add(commands)`, which declares its arguments, and a function that runs
+it, whose docstring is its help and which returns the process's exit code. The workshop (torch,
+exporters, Open3D rendering) is imported only inside the commands that need it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from ..errors import MissingDependency
+from ..runtime.loading import tiny_engine_directory
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+CHECKPOINT = Path("engines/tiny/checkpoint")  # of the tree one works in
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def add_command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    """A parser for the arguments of one more command."""
+    parser = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Which engine, and how many threads it may take."""
+    parser.add_argument(
+        "--engines",
+        type=Path,
+        default=tiny_engine_directory(),
+        help="engine directory; by default the tiny engine of this package",
+    )
+    parser.add_argument("--threads", type=int, default=0, help="of the runtime; 0 means all cores")
+
+
+@contextmanager
+def workshop(command: str) -> Iterator[None]:
+    """Says what to install where the workshop's imports fail.
+
+    Raises:
+        MissingDependency: one of them did.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            error.name or "torch",
+            needed_for=f"qwen3vl {command}",
+            install="make setup (or pip install -e '.[workshop]')",
+        ) from error
+
+
+def positive(text: str) -> int:
+    """The type of an argument that counts something."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"is {value}, expected at least 1")
+    return value
+
+
+def picture_to_write(text: str) -> Path:
+    """The type of an argument that says where a picture goes."""
+    path = Path(text)
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise argparse.ArgumentTypeError(
+            f"is '{path}', expected a path that ends in {', '.join(PICTURE_SUFFIXES)}"
+        )
+    return path

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`qwen3vl train-tiny`: the tiny checkpoint, from nothing."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .command import CHECKPOINT, Commands, add_command, positive, workshop
+
+
+def add(commands: Commands) -> None:
+    """Its arguments."""
+    parser = add_command(commands, "train-tiny", train_tiny)
+    parser.add_argument("--output", type=Path, default=CHECKPOINT, help="checkpoint directory")
+    parser.add_argument("--work", type=Path, default=Path("out"), help="cached scenes and states")
+    parser.add_argument(
+        "--scenes", type=positive, default=7400, help="scenes to render and learn from"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0, help="0 means two")
+
+
+def train_tiny(options: argparse.Namespace) -> int:
+    """Render scenes, train the tiny checkpoint on them, and write it."""
+    with workshop("train-tiny"):
+        from ..offline.tiny_training import train_tiny_checkpoint
+
+    train_tiny_checkpoint(
+        options.output,
+        work=options.work,
+        scenes=options.scenes,
+        seed=options.seed,
+        threads=options.threads or 2,
+    )
+    return 0
