@@ -9,6 +9,7 @@
     ├── QueryError          a question that cannot be asked
     ├── AnswerError         the model answered, and the answer cannot be read
     ├── ContextError        prompt and answer do not fit the cache
+    ├── RemoteError         a model server cannot be reached, refuses, or answers nonsense
     ├── TransformError      no transform between two frames at a stamp; below it, by tf2's names
     │   ├── LookupException            a frame was never heard of (ros/transform_buffer.py)
     │   ├── ConnectivityException      nothing connects two frames (ros/transform_buffer.py)
@@ -70,6 +71,18 @@ class AnswerError(Qwen3VLError):
 
 class ContextError(Qwen3VLError):
     """Prompt and answer do not fit the key-value cache."""
+
+
+class RemoteError(Qwen3VLError):
+    """A model server failed to answer.
+
+    Attributes:
+        status: HTTP status, or None when there was no answer at all.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class TransformError(Qwen3VLError):

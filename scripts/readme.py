@@ -21,7 +21,18 @@ from qwen3vl_ros.ros.topics import endpoint_table
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 # As imports point: each room may know the ones below it.
-ROOMS = ("ros", "", "commands", "offline", "synthetic", "model", "language", "image", "runtime", "scene")
+ROOMS = (
+    "ros",
+    "",
+    "commands",
+    "offline",
+    "synthetic",
+    "model",
+    "language",
+    "image",
+    "runtime",
+    "scene",
+)
 
 
 def file_table() -> str:

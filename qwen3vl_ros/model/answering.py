@@ -90,7 +90,11 @@ class Answerer:
                 max_new_tokens=self._answer_budget(query, len(prompt.input_ids)),
                 on_prefilled=lambda: watch.enter("decode"),
             )
-            watch.heard(generation)
+            watch.heard(
+                prompt_tokens=generation.prompt_tokens,
+                answer_tokens=len(generation.token_ids),
+                passes=generation.passes,
+            )
         text, token_spans = self._tokenizer.decode_with_spans(generation.token_ids)
         answer = parse_answer(
             text,

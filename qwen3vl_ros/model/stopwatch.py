@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .decoder import Generation
-
 STAGES = ("preprocess", "vision", "prefill", "decode", "lift")
 
 
@@ -31,7 +29,7 @@ class GroundingStats:
         decode_s: answers.
         lift_s: boxes and depth into 3D boxes.
         total_s: all of it.
-        image_tokens: visual tokens of the picture.
+        image_tokens: visual tokens of what was looked at.
         prompt_tokens: of all prompts, visual tokens included.
         answer_tokens: of all answers, end tokens included.
         passes: through the decoder, after the prefills.
@@ -65,7 +63,9 @@ class Stopwatch:
         self._seconds: dict[str, float] = {}
         self._running: tuple[str, float] | None = None
         self._image_tokens = 0
-        self._generations: list[Generation] = []
+        self._prompt_tokens = 0
+        self._answer_tokens = 0
+        self._passes = 0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -85,12 +85,14 @@ class Stopwatch:
             self._on_stage(name)
 
     def saw(self, *, image_tokens: int) -> None:
-        """The picture's size."""
-        self._image_tokens = image_tokens
+        """One more view, and its size."""
+        self._image_tokens += image_tokens
 
-    def heard(self, generation: Generation) -> None:
-        """One more answer."""
-        self._generations.append(generation)
+    def heard(self, *, prompt_tokens: int, answer_tokens: int, passes: int) -> None:
+        """One more answer, and its work (see `GroundingStats`)."""
+        self._prompt_tokens += prompt_tokens
+        self._answer_tokens += answer_tokens
+        self._passes += passes
 
     def stats(self) -> GroundingStats:
         """What was measured so far."""
@@ -98,9 +100,9 @@ class Stopwatch:
             **{f"{name}_s": self._seconds.get(name) for name in STAGES},
             total_s=self._clock() - self._began,
             image_tokens=self._image_tokens,
-            prompt_tokens=sum(one.prompt_tokens for one in self._generations),
-            answer_tokens=sum(len(one.token_ids) for one in self._generations),
-            passes=sum(one.passes for one in self._generations),
+            prompt_tokens=self._prompt_tokens,
+            answer_tokens=self._answer_tokens,
+            passes=self._passes,
         )
 
     def _leave(self) -> None:

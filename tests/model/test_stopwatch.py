@@ -5,25 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
-from qwen3vl_ros.model.decoder import Generation, StopReason
 from qwen3vl_ros.model.stopwatch import Stopwatch
 
 
 def ticks(*seconds: float) -> Iterator[float]:
     return iter(seconds)
-
-
-def generation(tokens: int) -> Generation:
-    return Generation(
-        token_ids=(1,) * tokens,
-        logprobs=np.zeros(tokens),
-        passes=tokens - 1,
-        prompt_tokens=100,
-        stop_reason=StopReason.END_TOKEN,
-    )
 
 
 def test_each_stage_has_its_time_and_one_not_reached_has_none():
@@ -43,7 +31,7 @@ def test_a_stage_entered_twice_is_summed_and_so_are_two_answers():
     watch = Stopwatch(clock=lambda: next(times))
     for tokens in (10, 20):
         with watch.stage("lift"):
-            watch.heard(generation(tokens))
+            watch.heard(prompt_tokens=100, answer_tokens=tokens, passes=tokens - 1)
     watch.saw(image_tokens=70)
     stats = watch.stats()
     assert stats.lift_s == 4
