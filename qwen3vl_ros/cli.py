@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from .commands import evaluate, export, ground, train_tiny
+from .commands import evaluate, export, ground, random_checkpoint, train_tiny
 from .errors import Qwen3VLError
 
-COMMANDS = (ground, export, evaluate, train_tiny)
+COMMANDS = (ground, export, evaluate, train_tiny, random_checkpoint)
 EXIT_FAILED = 1
 
 

@@ -50,15 +50,16 @@ VISIBLE_TOKENS = (
     "<think>", "</think>",
 )  # fmt: skip
 ADDED_PATTERN = re.compile("|".join(map(re.escape, SPECIAL_TOKENS + VISIBLE_TOKENS)))
+LONGEST_EDGE = 76800
 PREPROCESSOR: Mapping[str, Any] = {
-    "size": {"shortest_edge": 16384, "longest_edge": 76800},
+    "size": {"shortest_edge": 16384, "longest_edge": LONGEST_EDGE},
     "patch_size": 16,
     "temporal_patch_size": 2,
     "merge_size": 2,
     "image_mean": [0.5, 0.5, 0.5],
     "image_std": [0.5, 0.5, 0.5],
 }
-VIDEO_LONGEST_EDGE = 8 * 76800  # pixels of a whole clip
+VIDEO_FRAMES = 8  # a whole clip has the pixels of so many largest pictures
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +89,21 @@ def write_tiny_tokenizer(texts: Iterable[str], directory: Path) -> WrittenTokeni
     Raises:
         MissingDependency: dashscope is not installed.
     """
-    tokenizer = tokenizer_for_texts([*texts, *TEXTS_ALWAYS_KEPT], qwen_ranks())
+    return write_tokenizer(
+        tokenizer_for_texts([*texts, *TEXTS_ALWAYS_KEPT], qwen_ranks()), directory
+    )
+
+
+def write_tokenizer(
+    tokenizer: Tokenizer, directory: Path, *, longest_edge: int = LONGEST_EDGE
+) -> WrittenTokenizer:
+    """A tokenizer with its template and processor configs.
+
+    Args:
+        tokenizer: of `byte_level_tokenizer`.
+        directory: of the checkpoint; made if it is not there.
+        longest_edge: pixels of the largest picture, as preprocessor_config.json says it.
+    """
     added = tokenizer.get_added_tokens_decoder()
     ids = {token.content: token_id for token_id, token in added.items()}
     directory.mkdir(parents=True, exist_ok=True)
@@ -99,12 +114,13 @@ def write_tiny_tokenizer(texts: Iterable[str], directory: Path) -> WrittenTokeni
         "tokenizer_config.json": _tokenizer_config(),
         "preprocessor_config.json": {
             **PREPROCESSOR,
+            "size": {**PREPROCESSOR["size"], "longest_edge": longest_edge},
             "image_processor_type": "Qwen2VLImageProcessorFast",
             "processor_class": "Qwen3VLProcessor",
         },
         "video_preprocessor_config.json": {
             **PREPROCESSOR,
-            "size": {"shortest_edge": 4096, "longest_edge": VIDEO_LONGEST_EDGE},
+            "size": {"shortest_edge": 4096, "longest_edge": VIDEO_FRAMES * longest_edge},
             "fps": 2,
             "cap_pixels_per_frame": True,  # as qwen-vl-utils; its default changes with versions
             "video_processor_type": "Qwen3VLVideoProcessor",
@@ -157,7 +173,7 @@ def tokenizer_for_texts(texts: Iterable[str], ranks: Mapping[bytes, int]) -> Tok
     merges = {pair for word in words for pair in merges_of_word(word, ranks)}
     in_order = sorted(merges, key=lambda pair: (ranks[pair[0] + pair[1]], ranks[pair[0]]))
     kept = {bytes([byte]) for byte in range(256)} | {left + right for left, right in merges}
-    return _byte_level_tokenizer(sorted(kept, key=lambda token: ranks[token]), in_order)
+    return byte_level_tokenizer(sorted(kept, key=lambda token: ranks[token]), in_order)
 
 
 def words_of_text(text: str) -> list[bytes]:
@@ -191,7 +207,7 @@ def merges_of_word(word: bytes, ranks: Mapping[bytes, int]) -> list[tuple[bytes,
         pieces[place : place + 2] = [pieces[place] + pieces[place + 1]]
 
 
-def _byte_level_tokenizer(
+def byte_level_tokenizer(
     tokens: Sequence[bytes], merges: Sequence[tuple[bytes, bytes]]
 ) -> Tokenizer:
     """A tokenizer of Qwen2's pattern: ids in the order of `tokens`, then the added tokens."""
