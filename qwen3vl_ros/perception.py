@@ -3,42 +3,44 @@
 
 Names every stage in order and does none of them itself. Knows no ROS and no torch.
 
+`ground` is for questions of place, `ask` for all others.
 3D boxes come from depth where there is depth inside a 2D box. Where there is none, the model is
 asked once more, for its own 3D boxes of the same thing (`BoxSource.MODEL`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
-from .image.preprocess import PreprocessConfig, load_preprocess_config, patches_from_image
-from .language.chat_template import load_chat_style
-from .language.tokenizer import load_tokenizer
+from .errors import QueryError
+from .language.reading import Reading
 from .model.answering import Answerer
-from .model.decoder import Decoder
+from .model.local_model import LocalModel
 from .model.own_boxes import own_boxes
 from .model.stopwatch import Stopwatch
-from .model.vision import VisionEncoder
-from .model_config import load_model_config
-from .runtime.loading import load_engines
+from .model.vision_language_model import View, VisionLanguageModel
+from .model.zooming import answer_by_zooming
+from .scene.answers import Response, ResponseValue
 from .scene.camera import Frame
-from .scene.detections import Grounding, Query
+from .scene.clip import Clip
+from .scene.detections import SPATIAL_TASKS, VIDEO_TASKS, Grounding, Query, Task
 from .scene.lifting import lift
 
 # Without a calibration no box is from depth.
 UNCALIBRATED = "the camera is not calibrated: the model's 3D boxes guess its focal length"
+# Tasks about one picture whose answers are in its pixels.
+_ONE_PICTURE_TASKS = (Task.SPOT_TEXT, Task.COUNT)
 
 
 class Perception:
-    """An engine directory, loaded; one picture at a time, one thread."""
+    """A model, asked about what a camera saw; one question at a time, one thread."""
 
-    def __init__(
-        self, vision_encoder: VisionEncoder, answerer: Answerer, preprocess: PreprocessConfig
-    ) -> None:
-        self._vision_encoder = vision_encoder
-        self._answerer = answerer
-        self._preprocess = preprocess
+    def __init__(self, model: VisionLanguageModel) -> None:
+        self._model = model
+        self._answerer = Answerer(model)
 
     @classmethod
     def load(
@@ -57,25 +59,7 @@ class Perception:
                 be read.
             MissingDependency: the runtime it is for is not installed.
         """
-        engines = load_engines(engine_dir, threads=threads, providers=providers)
-        config = load_model_config(engine_dir)
-        tokenizer = load_tokenizer(engine_dir)
-        vision_encoder = VisionEncoder(
-            engines.vision, config.vision, max_visual_tokens=engines.manifest.max_visual_tokens
-        )
-        decoder = Decoder(
-            engines.decoder,
-            engines.lm_head,
-            engines.embed_tokens,
-            config,
-            cache_length=engines.manifest.cache_length,
-            stop_token_ids=tokenizer.eos_token_ids,
-        )
-        return cls(
-            vision_encoder,
-            Answerer(decoder, tokenizer, config, style=load_chat_style(engine_dir)),
-            load_preprocess_config(engine_dir),
-        )
+        return cls(LocalModel.load(engine_dir, threads=threads, providers=providers))
 
     def ground(
         self,
@@ -89,7 +73,7 @@ class Perception:
 
         Args:
             frame: 3D boxes need its depth and intrinsics, or `model_boxes`.
-            query: what to look for.
+            query: what to look for; one of `SPATIAL_TASKS`.
             model_boxes: ask the model for its own 3D box of what has no depth; costs time.
             stopwatch: the caller's, told of every stage.
 
@@ -97,17 +81,14 @@ class Perception:
             AnswerError: the model's answer cannot be read; this is never "nothing there".
             ContextError: the query does not fit the engine's cache.
             FrameError, QueryError: the picture or the query cannot be used.
-            EngineError: an engine failed.
+            EngineError, RemoteError: the model failed.
         """
+        query.require_spatial()
         watch = stopwatch if stopwatch is not None else Stopwatch()
-        with watch.stage("preprocess"):
-            patches = patches_from_image(frame.image, self._preprocess)
-        with watch.stage("vision"):
-            visual = self._vision_encoder.encode(patches)
-            watch.saw(image_tokens=len(visual.image_embeds))
+        sight = self._model.see(frame, watch=watch)
         height, width = frame.image.shape[:2]
-        # prompt_from_query -> Decoder.generate -> parse_answer -> object_scores
-        reply = self._answerer.ask(query, visual, width=width, height=height, watch=watch)
+        # chat_from_query -> VisionLanguageModel.say -> parse_answer -> object_scores
+        reply = self._answerer.ask(query, sight, width=width, height=height, watch=watch)
         detections_2d = reply.detections_2d()
         with watch.stage("lift"):
             lifted = lift(frame, detections_2d)
@@ -116,7 +97,7 @@ class Perception:
             own, remarks = own_boxes(
                 self._answerer,
                 query,
-                visual,
+                sight,
                 frame,
                 detections=detections_2d,
                 lifted=lifted.detections,
@@ -136,4 +117,74 @@ class Perception:
             complete=reply.answer.complete,
             answer_text=reply.answer.text,
             notes=(*reply.answer.notes, *lifted.notes, *remarks),
+        )
+
+    def ask(
+        self, views: Sequence[View], query: Query, *, stopwatch: Stopwatch | None = None
+    ) -> Response:
+        """Answer what is no matter of boxes in one picture: text, counts, words, times, steps.
+
+        Args:
+            views: what it is about: one clip for `VIDEO_TASKS`, one frame to read or count in,
+                several to compare, else at least one of either.
+            query: of any other than `SPATIAL_TASKS`.
+            stopwatch: the caller's, told of every stage.
+
+        Raises:
+            AnswerError, ContextError, FrameError, QueryError, EngineError, RemoteError: as
+                `ground`.
+        """
+        _require_views(views, query)
+        watch = stopwatch if stopwatch is not None else Stopwatch()
+        sights = [self._model.see(view, watch=watch) for view in views]
+        frames = [view if isinstance(view, Frame) else view.frames[0] for view in views]
+        if query.task is Task.ZOOM:
+            zoomed = answer_by_zooming(self._model, query, frames, sights, watch=watch)
+            reading = cast("Reading[ResponseValue]", zoomed)
+        else:
+            height, width = frames[0].image.shape[:2]
+            clips = [view for view in views if isinstance(view, Clip)]
+            reading = self._answerer.find(
+                query,
+                sights,
+                width=width,
+                height=height,
+                duration_s=clips[0].duration_s if clips else math.inf,
+                watch=watch,
+            )
+        return Response(
+            stamp_ns=frames[0].stamp_ns,
+            frame_id=frames[0].frame_id,
+            query=query,
+            value=reading.value,
+            complete=reading.complete,
+            answer_text=reading.text,
+            notes=reading.notes,
+        )
+
+
+def _require_views(views: Sequence[View], query: Query) -> None:
+    """Refuse a question about other views than its task is for."""
+    task = query.task
+    if task in SPATIAL_TASKS:
+        raise QueryError(
+            f"a '{task.value}' query is answered by boxes or points in one picture, expected "
+            "another task here; ask it of `Perception.ground`"
+        )
+    clips = sum(isinstance(view, Clip) for view in views)
+    frames = len(views) - clips
+    if task in VIDEO_TASKS:
+        wanted, fits = "one video", (clips, frames) == (1, 0)
+    elif task in _ONE_PICTURE_TASKS:
+        wanted, fits = "one picture", (clips, frames) == (0, 1)
+    elif task is Task.COMPARE:
+        wanted, fits = "at least two pictures", clips == 0 and frames >= 2
+    elif task is Task.ZOOM:
+        wanted, fits = "pictures only, at least one", clips == 0 and frames >= 1
+    else:
+        wanted, fits = "at least one picture or video", len(views) >= 1
+    if not fits:
+        raise QueryError(
+            f"a '{task.value}' query was asked about {frames} pictures and {clips} videos, "
+            f"expected {wanted}"
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 CACHE_LENGTH = 384
+ROOMY_CACHE_LENGTH = 4096  # for clips, crops and long prompts
 
 
 @pytest.fixture(scope="session")
@@ -80,3 +81,15 @@ def random_engines(
             random_checkpoint, directory, precision=precision, cache_length=CACHE_LENGTH
         )
     return directories
+
+
+@pytest.fixture(scope="session")
+def roomy_engine(random_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An int4 engine directory of the random checkpoint whose cache holds a long conversation."""
+    from qwen3vl_ros.offline.export import export_checkpoint
+
+    directory = tmp_path_factory.mktemp("engines") / "roomy"
+    export_checkpoint(
+        random_checkpoint, directory, precision="int4", cache_length=ROOMY_CACHE_LENGTH
+    )
+    return directory

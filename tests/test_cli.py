@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,20 @@ import pytest
 
 from qwen3vl_ros import cli
 from qwen3vl_ros.commands import ground as ground_command
+from qwen3vl_ros.scene.answers import (
+    Count,
+    Moment,
+    Response,
+    ResponseValue,
+    Step,
+    TextSpan,
+    TimedBox,
+    Zoom,
+    ZoomedAnswer,
+)
+from qwen3vl_ros.scene.as_json import grounding_as_json
 from qwen3vl_ros.scene.camera import Frame
+from qwen3vl_ros.scene.clip import Clip
 from qwen3vl_ros.scene.detections import (
     BoxSource,
     Detection2D,
@@ -27,6 +41,7 @@ from qwen3vl_ros.scene.detections import (
     Task,
 )
 from qwen3vl_ros.scene.geometry import OrientedBox
+from qwen3vl_ros.scene.tools import ToolCall
 
 
 class Scripted:
@@ -34,6 +49,7 @@ class Scripted:
 
     def __init__(self) -> None:
         self.asked: list[tuple[Frame, Query]] = []
+        self.views: list[Sequence[Frame | Clip]] = []
 
     def ground(self, frame: Frame, query: Query) -> Grounding:
         self.asked.append((frame, query))
@@ -44,6 +60,28 @@ class Scripted:
             query=query,
             detections_2d=(box,),
             answer_text="[...]",
+        )
+
+    def ask(self, views: Sequence[Frame | Clip], query: Query) -> Response:
+        self.views.append(views)
+        corner = np.array([4.0, 5.0, 20, 21])
+        value: ResponseValue = {
+            Task.SPOT_TEXT: (TextSpan(text="EXIT", xyxy_px=corner, score=0.5),),
+            Task.COUNT: Count(uv_px=np.array([[4.0, 5.0], [20.0, 21.0]]), scores=(0.5, 0.25)),
+            Task.LOCATE_MOMENT: (Moment(start_s=1.0, end_s=2.5),),
+            Task.TRACK: (TimedBox(time_s=1.0, xyxy_px=corner, label="cup"),),
+            Task.ZOOM: ZoomedAnswer(
+                words="EXIT", zooms=(Zoom(picture=0, xyxy_px=corner, label="sign"),)
+            ),
+            Task.ACT: Step(words="", calls=(ToolCall(name="grasp", arguments={"what": "cup"}),)),
+        }.get(query.task, "A red box.")
+        return Response(
+            stamp_ns=0,
+            frame_id="camera",
+            query=query,
+            value=value,
+            complete=query.task is not Task.COUNT,
+            answer_text="...",
         )
 
 
@@ -68,13 +106,122 @@ def ground(picture: Path, *more: str) -> list[str]:
 
 
 def test_ground_asks_in_rgb_and_prints_what_was_found_as_json(scripted, picture, capsys):
-    assert cli.main(ground(picture)) == 0
+    assert cli.main(ground(picture, "--json")) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["task"] == "refer"
     assert said["detections_2d"] == [{"label": "red box", "score": 0.5, "xyxy_px": [8, 8, 24, 24]}]
     frame, query = scripted.asked[0]
     assert frame.image[0, 0].tolist() == [0, 0, 255], "blue, in RGB"
     assert (query.task, query.text) == (Task.REFER, "red box")
+
+
+def test_without_the_flag_it_prints_a_line_for_each_thing(scripted, picture, capsys):
+    assert cli.main(ground(picture)) == 0
+    assert capsys.readouterr().out == "red box 0.50: box 8 8 24 24 px\n"
+
+
+@pytest.fixture
+def stamped_folder(tmp_path) -> Path:
+    """Pictures as a bag is unpacked: the names are stamps in nanoseconds."""
+    folder = tmp_path / "video"
+    folder.mkdir()
+    for after_s in (0.0, 0.5, 2.0):
+        stamp_ns = 1_700_000_000_000_000_000 + round(after_s * 1e9)
+        assert cv2.imwrite(str(folder / f"{stamp_ns}.png"), np.zeros((32, 48, 3), np.uint8))
+    return folder
+
+
+TOOLS = [{"type": "function", "function": {"name": "grasp", "parameters": {"type": "object"}}}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "line"),
+    [
+        pytest.param("--task ocr", "texts", "EXIT 0.50: box 4 5 20 21 px", id="read"),
+        pytest.param("--task count --query mugs", "points", "2", id="count"),
+        pytest.param("--task ask --query what?", "words", "A red box.", id="ask"),
+        pytest.param("--task zoom --query what?", "zooms", "EXIT", id="zoom"),
+        pytest.param(
+            "--task act --query go --tools TOOLS", "calls", 'calls grasp {"what": "cup"}', id="act"
+        ),
+        pytest.param(
+            "--video VIDEO --task locate_moment --query it",
+            "moments",
+            "1.0 to 2.5 s",
+            id="moment",
+        ),
+        pytest.param(
+            "--video VIDEO --task track --query cup",
+            "boxes",
+            "1.0 s cup: box 4 5 20 21 px",
+            id="track",
+        ),
+    ],
+)
+def test_every_other_task_is_asked_printed_and_drawn(
+    scripted, picture, stamped_folder, tmp_path, capsys, arguments, key, line
+):
+    (tmp_path / "tools.json").write_text(json.dumps(TOOLS))
+    words = arguments.replace("TOOLS", str(tmp_path / "tools.json")).split()
+    words = [str(stamped_folder) if word == "VIDEO" else word for word in words]
+    shown = [] if "--video" in words else ["--image", str(picture)]
+    assert cli.main(["ground", *shown, *words]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == line
+    drawn = tmp_path / "drawn.png"
+    assert cli.main(["ground", *shown, *words, "--json", "--draw", str(drawn)]) == 0
+    assert key in json.loads(capsys.readouterr().out)
+    assert cv2.imread(str(drawn)).shape[0] == 32
+
+
+def test_a_folder_of_stamped_pictures_is_a_clip_with_those_stamps(scripted, stamped_folder):
+    arguments = ["--video", str(stamped_folder), "--task", "track", "--query", "cup"]
+    assert cli.main(["ground", *arguments]) == 0
+    (clip,) = scripted.views[0]
+    assert [frame.stamp_ns % 10**18 for frame in clip.frames] == [
+        700_000_000 * 10**9,
+        700_000_000 * 10**9 + 500_000_000,
+        700_000_002 * 10**9,
+    ]
+
+
+def test_a_folder_of_other_names_needs_a_rate(scripted, tmp_path, capsys):
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((32, 48, 3), np.uint8))
+    arguments = ["ground", "--video", str(tmp_path), "--task", "track", "--query", "cup"]
+    assert "say --fps" in ends_with_one_line(capsys, arguments)
+    assert cli.main([*arguments, "--fps", "4"]) == 0
+    (clip,) = scripted.views[0]
+    assert [frame.stamp_ns for frame in clip.frames] == [0, 250_000_000]
+
+
+def test_a_video_file_has_its_own_times(scripted, tmp_path):
+    path = tmp_path / "video.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (48, 32))
+    for grey in range(0, 200, 10):
+        writer.write(np.full((32, 48, 3), grey, np.uint8))
+    writer.release()
+    assert cli.main(["ground", "--video", str(path), "--task", "list_events"]) == 0
+    (clip,) = scripted.views[0]
+    steps_s = np.diff([frame.stamp_ns for frame in clip.frames]) * 1e-9
+    assert len(clip.frames) >= 7, "about twice the four looks of so short a video"
+    np.testing.assert_allclose(steps_s % 0.1, 0, atol=1e-6)
+    assert clip.frames[-1].stamp_ns * 1e-9 > 1.5
+
+
+def test_several_pictures_are_for_comparing_and_not_for_boxes(scripted, picture, capsys):
+    two = ["--image", str(picture), str(picture)]
+    assert cli.main(["ground", *two, "--task", "compare", "--query", "What moved?"]) == 0
+    assert len(scripted.views[0]) == 2
+    assert capsys.readouterr().out == "A red box.\n"
+    said = ends_with_one_line(capsys, ["ground", *two, "--query", "red box"])
+    assert "about one picture" in said
+
+
+def test_tools_that_cannot_be_read_are_named(scripted, picture, tmp_path, capsys):
+    (tmp_path / "tools.json").write_text('[{"name": "grasp"}]')
+    arguments = ["ground", "--image", str(picture), "--task", "act", "--query", "go"]
+    said = ends_with_one_line(capsys, [*arguments, "--tools", str(tmp_path / "tools.json")])
+    assert "cannot read the tools" in said
 
 
 def test_categories_are_apart_by_commas(scripted, picture):
@@ -99,7 +246,7 @@ def test_every_kind_of_answer_becomes_plain_json():
         source=BoxSource.DEPTH,
     )
     point = Point2D(label="handle", uv_px=np.array([4.0, 5.0]), score=1.0)
-    said = ground_command.grounding_as_json(
+    said = grounding_as_json(
         Grounding(
             stamp_ns=0,
             frame_id="camera",
@@ -170,11 +317,16 @@ def test_without_the_workshop_its_commands_say_how_to_install_it(command, capsys
     [
         pytest.param([], "COMMAND", id="no command"),
         pytest.param(["fly"], "invalid choice", id="unknown command"),
-        pytest.param(["ground", "--image", "a.png"], "--query", id="no question"),
         pytest.param(
-            ["ground", "--image", "a.png", "--query", "mug", "--task", "ocr"],
+            ["ground", "--image", "a.png", "--query", "mug", "--task", "guess"],
             "invalid choice",
-            id="a task that gives no places",
+            id="unknown task",
+        ),
+        pytest.param(["ground", "--query", "mug"], "--image --video", id="nothing to look at"),
+        pytest.param(
+            ["ground", "--image", "a.png", "--video", "b", "--query", "mug"],
+            "not allowed with",
+            id="a picture and a video",
         ),
         pytest.param(
             ["ground", "--image", "a.png", "--query", "mug", "--draw", "found.txt"],

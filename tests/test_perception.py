@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The main path, with real engines of random weights and a head that says what a test wants said.
 
-The fake stands at the `Engine` seam: tower, decoder, cache, tokenizer, parsing and lifting are the
-real ones.
+Questions of place here, all others in test_perception_ask.py.
 """
 
 from __future__ import annotations
@@ -11,25 +10,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from qwen3vl_ros.errors import AnswerError, ContextError, QueryError
-from qwen3vl_ros.image.preprocess import load_preprocess_config
 from qwen3vl_ros.language.chat_template import ChatStyle
-from qwen3vl_ros.language.tokenizer import Tokenizer, load_tokenizer
-from qwen3vl_ros.model.answering import Answerer
-from qwen3vl_ros.model.decoder import Decoder
 from qwen3vl_ros.model.stopwatch import Stopwatch
-from qwen3vl_ros.model.vision import VisionEncoder
-from qwen3vl_ros.model_config import load_model_config
 from qwen3vl_ros.perception import Perception
-from qwen3vl_ros.runtime.engine import TensorSpec
-from qwen3vl_ros.runtime.loading import load_engines
 from qwen3vl_ros.scene.camera import Frame, Intrinsics
 from qwen3vl_ros.scene.detections import BoxSource, Query, Task
+from tests.speaking import ScriptedHead, fenced, model_saying
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, HEIGHT = 640, 480
@@ -43,59 +34,13 @@ LEFT_3D = '\t{"bbox_3d": [-0.64, 0.0, 2.0, 0.2, 0.3, 0.2, 0, 0, 0], "label": "re
 RIGHT_3D = '\t{"bbox_3d": [0.64, 0.0, 2.0, 0.2, 0.3, 0.2, 0, 0, 0], "label": "blue ball"}'
 
 
-def fenced(*objects: str) -> str:
-    return "```json\n[\n" + ",\n".join(objects) + "\n]\n```" if objects else "```json\n[]\n```"
-
-
-class ScriptedHead:
-    """An `Engine` whose logits spell the given answers, one after the other."""
-
-    def __init__(self, tokenizer: Tokenizer, vocab_size: int, answers: list[str]) -> None:
-        self._tokens = [
-            token
-            for answer in answers
-            for token in (*tokenizer.encode(answer), tokenizer.eos_token_ids[0])
-        ]
-        self._vocab_size = vocab_size
-        self.inputs: tuple[TensorSpec, ...] = ()
-        self.outputs: tuple[TensorSpec, ...] = ()
-
-    @property
-    def is_done(self) -> bool:
-        return not self._tokens
-
-    def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
-        rows = feeds["hidden_states"].shape[1]
-        assert rows == 1, "only the row that is asked for goes through the head"
-        logits = np.zeros((1, 1, self._vocab_size), np.float32)
-        logits[0, 0, self._tokens.pop(0)] = 12
-        return {"logits": logits}
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def saying(random_engines: Mapping[str, Path]) -> Callable[..., tuple[Perception, ScriptedHead]]:
     """A perception that will answer with the given texts."""
-    directory = random_engines["int4"]
-    engines = load_engines(directory, threads=1)
-    config, tokenizer = load_model_config(directory), load_tokenizer(directory)
 
-    def build(
-        *answers: str, style: ChatStyle = ChatStyle.INSTRUCT
-    ) -> tuple[Perception, ScriptedHead]:
-        head = ScriptedHead(tokenizer, config.text.vocab_size, list(answers))
-        decoder = Decoder(
-            engines.decoder,
-            head,
-            engines.embed_tokens,
-            config,
-            cache_length=engines.manifest.cache_length,
-            stop_token_ids=tokenizer.eos_token_ids,
-        )
-        encoder = VisionEncoder(
-            engines.vision, config.vision, max_visual_tokens=engines.manifest.max_visual_tokens
-        )
-        answerer = Answerer(decoder, tokenizer, config, style=style)
-        return Perception(encoder, answerer, load_preprocess_config(directory)), head
+    def build(*answers: str, **how: ChatStyle) -> tuple[Perception, ScriptedHead]:
+        model, head = model_saying(random_engines["int4"], *answers, **how)
+        return Perception(model), head
 
     return build
 

@@ -1,37 +1,80 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`qwen3vl ground`: one question about one picture."""
+"""`qwen3vl ground`: one question about pictures or a video."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from ..errors import FrameError
-from ..image.drawing import annotated_image
+from ..errors import QueryError
 from ..perception import Perception
-from ..scene.camera import Frame
-from ..scene.detections import SPATIAL_TASKS, Grounding, Query, Task
-from .command import Commands, add_command, add_engine_options, picture_to_write
+from ..scene.as_json import grounding_as_json, response_as_json
+from ..scene.clip import Clip
+from ..scene.detections import (
+    SPATIAL_TASKS,
+    TASKS_WITHOUT_TEXT,
+    Query,
+    Task,
+    TextLevel,
+)
+from ..scene.tools import Tool
+from .answer_lines import grounding_lines, response_lines
+from .command import (
+    Commands,
+    add_command,
+    add_engine_options,
+    picture_to_write,
+    positive,
+)
+from .drawn import write_drawn
+from .views import clip_from_path, frame_from_file
+
+_OTHER_NAMES = {"ocr": Task.SPOT_TEXT.value}
 
 
 def add(commands: Commands) -> None:
     """Its arguments."""
     parser = add_command(commands, "ground", ground)
-    parser.add_argument("--image", type=Path, required=True, help="PNG or JPEG")
+    shown = parser.add_mutually_exclusive_group(required=True)
+    shown.add_argument(
+        "--image", type=Path, nargs="+", metavar="PATH", help="PNG or JPEG; several to compare"
+    )
+    shown.add_argument(
+        "--video", type=Path, metavar="PATH", help="video file, or a folder of pictures"
+    )
     parser.add_argument(
-        "--query", required=True, help="what to look for; categories apart by commas for detect"
+        "--fps", type=float, help="pictures a second of a folder whose names are no stamps"
+    )
+    parser.add_argument(
+        "--query",
+        default="",
+        help="what to look for, or the question; categories apart by commas for detect; none "
+        f"for {' and '.join(task.value for task in TASKS_WITHOUT_TEXT)}",
     )
     parser.add_argument(
         "--task",
-        choices=[task.value for task in SPATIAL_TASKS],
+        choices=[*(task.value for task in Task), *_OTHER_NAMES],
         default=Task.REFER.value,
-        help="question",
+        help="kind of question (docs/tasks.md); ocr is spot_text",
     )
+    parser.add_argument(
+        "--text-level",
+        choices=[level.value for level in TextLevel],
+        default=TextLevel.LINE.value,
+        help="of spot_text",
+    )
+    parser.add_argument(
+        "--tools", type=Path, metavar="FILE", help="of act: JSON list of functions, as OpenAI's"
+    )
+    parser.add_argument("--max-objects", type=positive, default=20, help="more are not read")
+    parser.add_argument(
+        "--focal-px",
+        type=float,
+        help="focal length of the pictures, pixels: then 3D boxes know the camera",
+    )
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     parser.add_argument(
         "--draw", type=picture_to_write, help="write the picture with what was found drawn on it"
     )
@@ -39,65 +82,69 @@ def add(commands: Commands) -> None:
 
 
 def ground(options: argparse.Namespace) -> int:
-    """Find something in one picture."""
-    is_file = options.image.is_file()  # OpenCV would log of its own that it is not
-    pixels = cv2.imread(str(options.image), cv2.IMREAD_COLOR) if is_file else None
-    if pixels is None:
-        raise FrameError(f"cannot read a picture, expected a PNG or JPEG file: {options.image}")
-    frame = Frame(
-        image=np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8),
-        stamp_ns=0,
-        frame_id="camera",
+    """Ask one question about pictures or a video, and print the answer."""
+    query = _query(options)
+    views = (
+        [clip_from_path(options.video, fps=options.fps)]
+        if options.video
+        else [frame_from_file(path, focal_px=options.focal_px) for path in options.image]
     )
-    task = Task(options.task)
-    query = (
-        Query(task=task, categories=tuple(part.strip() for part in options.query.split(",")))
-        if task is Task.DETECT
-        else Query(task=task, text=options.query)
-    )
+    if query.task in SPATIAL_TASKS:
+        if len(views) > 1 or isinstance(views[0], Clip):
+            raise QueryError(
+                f"a '{query.task.value}' query is about one picture, expected one --image; "
+                "--video is for locate_moment, list_events, track, ask and act"
+            )
+        perception = Perception.load(options.engines, threads=options.threads)
+        grounding = perception.ground(views[0], query)
+        _show(grounding_as_json(grounding), grounding_lines(grounding), as_json=options.json)
+        if options.draw:
+            write_drawn(views, grounding, options.draw)
+        return 0
     perception = Perception.load(options.engines, threads=options.threads)
-    grounding = perception.ground(frame, query)
-    print(json.dumps(grounding_as_json(grounding), indent=2))
+    response = perception.ask(views, query)
+    _show(response_as_json(response), response_lines(response), as_json=options.json)
     if options.draw:
-        _write_drawn(frame, grounding, options.draw)
+        write_drawn(views, response, options.draw)
     return 0
 
 
-def grounding_as_json(grounding: Grounding) -> Mapping[str, object]:
-    """A grounding as plain JSON values: pixels, metres, rotation as a 3x3 matrix."""
-    return {
-        "task": grounding.query.task.value,
-        "text": grounding.query.text,
-        "categories": list(grounding.query.categories),
-        "complete": grounding.complete,
-        "detections_2d": [
-            {"label": d.label, "score": round(d.score, 4), "xyxy_px": d.xyxy_px.round(2).tolist()}
-            for d in grounding.detections_2d
-        ],
-        "points": [
-            {"label": p.label, "score": round(p.score, 4), "uv_px": p.uv_px.round(2).tolist()}
-            for p in grounding.points
-        ],
-        "detections_3d": [
-            {
-                "label": d.label,
-                "score": round(d.score, 4),
-                "source": d.source.value,
-                "center_m": d.box.center_m.round(4).tolist(),
-                "size_m": d.box.size_m.round(4).tolist(),
-                "rotation": d.box.T_frame_box[:3, :3].round(5).tolist(),
-            }
-            for d in grounding.detections_3d
-        ],
-        "notes": list(grounding.notes),
-        "answer": grounding.answer_text,
-    }
-
-
-def _write_drawn(frame: Frame, grounding: Grounding, path: Path) -> None:
-    drawn = annotated_image(
-        frame.image, detections_2d=grounding.detections_2d, points=grounding.points
+def _query(options: argparse.Namespace) -> Query:
+    task = Task(_OTHER_NAMES.get(options.task, options.task))
+    by_commas = tuple(part.strip() for part in options.query.split(","))
+    return Query(
+        task=task,
+        text="" if task is Task.DETECT else options.query,
+        categories=by_commas if task is Task.DETECT else (),
+        max_objects=options.max_objects,
+        text_level=TextLevel(options.text_level),
+        tools=_tools(options.tools) if options.tools else (),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)):
-        raise FrameError(f"cannot write the drawn picture to '{path}'; may this user write there?")
+
+
+def _tools(file: Path) -> tuple[Tool, ...]:
+    try:
+        functions = [
+            entry.get("function", entry) for entry in json.loads(file.read_text(encoding="utf-8"))
+        ]
+        return tuple(
+            Tool(
+                name=str(function["name"]),
+                description=str(function.get("description", "")),
+                parameters=function["parameters"],
+            )
+            for function in functions
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise QueryError(
+            f"cannot read the tools ({type(error).__name__}: {error}), expected a JSON list of "
+            f'{{"name": ..., "description": ..., "parameters": {{...}}}}: {file}'
+        ) from error
+
+
+def _show(values: Mapping[str, object], lines: Iterable[str], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(values, indent=2))
+        return
+    for line in lines:
+        print(line)

@@ -62,7 +62,7 @@ def annotated_image(
     if intrinsics is not None:
         for solid in detections_3d:
             _draw_solid(picture, solid, intrinsics, thickness=thickness)
-    anchors: list[tuple[str, float, float, float]] = []
+    anchors: list[tuple[str, float | None, float, float]] = []
     for detection in detections_2d:
         _draw_box(picture, detection, thickness=2 * thickness)
         left, top = detection.xyxy_px[:2] - 0.5
@@ -81,6 +81,15 @@ def annotated_image(
     for label, score, u, v in anchors:
         _draw_label(picture, label, score, u, v, taken=taken)
     return picture
+
+
+def caption(label: str, score: float | None) -> str:
+    """What stands beside an object.
+
+    >>> caption("red box", 0.456), caption("red box", None)
+    ('red box 0.46', 'red box')
+    """
+    return label if score is None else f"{label} {score:.2f}"
 
 
 def _draw_box(picture: Picture, detection: Detection2D, *, thickness: int) -> None:
@@ -136,10 +145,16 @@ def _in_front(
 
 
 def _draw_label(
-    picture: Picture, label: str, score: float, u: float, v: float, *, taken: list[Rectangle]
+    picture: Picture,
+    label: str,
+    score: float | None,
+    u: float,
+    v: float,
+    *,
+    taken: list[Rectangle],
 ) -> None:
     # OpenCV's font is ASCII; other letters would show as '??' per byte.
-    text = f"{label} {score:.2f}".encode("ascii", "replace").decode("ascii")
+    text = caption(label, score).encode("ascii", "replace").decode("ascii")
     height, width = picture.shape[:2]
     scale = max(0.4, min(height, width) / 900)
     stroke = max(1, round(scale * 1.6))

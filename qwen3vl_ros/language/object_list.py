@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from ..errors import AnswerError
 from .coordinates import DroppedError
 from .json_scan import ScannedText, Value, scan_objects
-from .reading import Reading, answer_start, excerpt
+from .reading import Reading, Span, answer_start, excerpt
 
 T = TypeVar("T")
 
@@ -74,6 +74,7 @@ def read_objects(
     if scanned.malformed:
         notes["not well-formed, dropped"] = scanned.malformed
     found: list[T] = []
+    number_spans: list[tuple[Span, ...]] = []
     seen: set[Hashable] = set()
     for entries in _objects(scanned, split):
         try:
@@ -90,6 +91,7 @@ def read_objects(
             continue
         notes.update(one.mended)
         found.append(one.item)
+        number_spans.append(tuple(_number_spans(entries, offset)))
     reasons = tuple(f"{n} object{'s' * (n > 1)}: {reason}" for reason, n in notes.items())
     if not found:
         raise AnswerError(
@@ -100,7 +102,22 @@ def read_objects(
             "more new tokens if it was cut off",
             answer_text=text,
         )
-    return Reading(value=tuple(found), complete=scanned.complete, notes=reasons, text=text)
+    return Reading(
+        value=tuple(found),
+        complete=scanned.complete,
+        notes=reasons,
+        text=text,
+        number_spans=tuple(number_spans),
+    )
+
+
+def _number_spans(entries: Entries, offset: int) -> Iterator[Span]:
+    """Where the numbers of an object's lists stand in the text."""
+    for value in entries.values():
+        if isinstance(value.content, tuple):
+            for item in value.content:
+                if isinstance(item.content, float):
+                    yield offset + item.start, offset + item.stop
 
 
 def _objects(scanned: ScannedText, split: Splitter | None) -> Iterator[Entries]:

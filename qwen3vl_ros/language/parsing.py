@@ -35,7 +35,7 @@ from .coordinates import (
 from .json_scan import Value
 from .labels import MAX_LABEL_CHARACTERS
 from .object_list import Found, read_objects
-from .reading import Reading
+from .reading import Reading, Span
 
 MAX_3D_NUMBER = 1000.0  # metres, and half turns
 
@@ -45,8 +45,6 @@ _KEYS = {
     Task.POINT: ("point_2d", 2),
     Task.DETECT_3D: ("bbox_3d", 9),
 }
-
-Span = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +82,7 @@ class Answer:
     notes: tuple[str, ...]
     text: str
 
-    def detections_2d(self, scores: Sequence[float]) -> tuple[Detection2D, ...]:
+    def detections_2d(self, scores: Sequence[float | None]) -> tuple[Detection2D, ...]:
         """The 2D boxes, with one score for each of `objects`."""
         return tuple(
             Detection2D(label=found.label, xyxy_px=found.xyxy_px, score=score)
@@ -92,7 +90,7 @@ class Answer:
             if found.xyxy_px is not None
         )
 
-    def points(self, scores: Sequence[float]) -> tuple[Point2D, ...]:
+    def points(self, scores: Sequence[float | None]) -> tuple[Point2D, ...]:
         """The points, with one score for each of `objects`."""
         return tuple(
             Point2D(label=found.label, uv_px=found.uv_px, score=score)
@@ -100,7 +98,7 @@ class Answer:
             if found.uv_px is not None
         )
 
-    def detections_3d(self, scores: Sequence[float]) -> tuple[Detection3D, ...]:
+    def detections_3d(self, scores: Sequence[float | None]) -> tuple[Detection3D, ...]:
         """The model's own 3D boxes, with one score for each of `objects`."""
         return tuple(
             Detection3D(label=found.label, box=found.box, score=score, source=BoxSource.MODEL)
@@ -191,6 +189,7 @@ def parse_count(
         if capped
         else reading.notes,
         text=text,
+        number_spans=reading.number_spans[:max_objects],
     )
 
 

@@ -14,6 +14,7 @@ from ..errors import AnswerError
 
 BEGIN_OF_THINKING, END_OF_THINKING = "<think>", "</think>"
 
+Span = tuple[int, int]
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -26,12 +27,15 @@ class Reading(Generic[T_co]):
         complete: False when words are missing at the end; what is there was still read.
         notes: what was dropped or mended, one sentence each.
         text: the model's words, whole and untrusted.
+        number_spans: where the coordinates of each item of `value` stand in `text`, (start, stop)
+            characters; empty where the items have none.
     """
 
     value: T_co
     complete: bool
     notes: tuple[str, ...]
     text: str
+    number_spans: tuple[tuple[Span, ...], ...] = ()
 
 
 def answer_start(text: str, *, thinking: bool) -> int:

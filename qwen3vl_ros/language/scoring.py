@@ -15,18 +15,21 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .parsing import Answer, Span
+from .reading import Span
 
 LOWEST_SCORE = 1e-6  # a score is never 0: 0 would say "certainly nothing"
 
 
 def object_scores(
-    answer: Answer, token_spans: Sequence[Span], logprobs: npt.NDArray[np.floating]
+    number_spans: Sequence[Sequence[Span]],
+    token_spans: Sequence[Span],
+    logprobs: npt.NDArray[np.floating],
 ) -> tuple[float, ...]:
     """A score in (0, 1] for each object of an answer.
 
     Args:
-        answer: parsed from the text that the tokens spell.
+        number_spans: for each object, where its numbers stand in the text that the tokens spell,
+            (start, stop) characters.
         token_spans: (start, stop) characters of each generated token in that text, as
             `Tokenizer.decode_with_spans` gives them.
         logprobs: (T,) natural log-probability of each token.
@@ -35,10 +38,7 @@ def object_scores(
     values = np.asarray(logprobs, np.float64)
     assert not np.isnan(values).any(), "the decoder refuses logits that are no numbers"
     starts, stops = np.array(token_spans, np.int64).reshape(-1, 2).T
-    return tuple(
-        _score(values[_tokens_of_spans(starts, stops, found.number_spans)])
-        for found in answer.objects
-    )
+    return tuple(_score(values[_tokens_of_spans(starts, stops, spans)]) for spans in number_spans)
 
 
 def _tokens_of_spans(

@@ -3,8 +3,10 @@
 
 Knows the decoder and head graphs' contracts. Knows no text: prompts and answers are token ids.
 
-Cache:     the engine holds keys and values; here is only how many rows of it count. Going back is
+Cache:     the engine holds keys and values; here is only what its rows are of. Going back is
            counting fewer; what lies beyond is overwritten before it is ever looked at.
+Again:     a prompt that begins as the last conversation did, with the same picture at least (a
+           second question about it, the next turn of a chat), is prefilled from where it differs.
 Positions: a prompt has M-RoPE positions of its own; the token at cache index n that follows it has
            position n + rope_delta on all three axes.
 Exactness: ONNX Runtime's CPU kernels for four-bit weights differ between a pass of one row and
@@ -15,8 +17,8 @@ Exactness: ONNX Runtime's CPU kernels for four-bit weights differ between a pass
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
@@ -30,6 +32,9 @@ from .sampling import greedy_token
 from .vision import VisualEmbeds
 
 DEEPSTACK_LAYERS = 3
+# A prompt's last rows go through the decoder in any case: the logits after it are wanted, and a
+# pass of one row is not bit for bit the pass of several that a fresh prompt takes.
+LEAST_PREFILL = 2
 
 
 class StopReason(Enum):
@@ -60,9 +65,16 @@ class Generation:
 
 @dataclass(slots=True)
 class _Cache:
-    """Mutable; owned by one `Decoder`. `length`: rows that count."""
+    """What the engine's rows are of. Mutable; owned by one `Decoder`.
 
-    length: int = 0
+    Attributes:
+        token_ids: of every row that counts.
+        visuals: of the prompt's visual tokens, in order.
+        rope_delta: see Positions above.
+    """
+
+    token_ids: list[int] = field(default_factory=list)
+    visuals: tuple[VisualEmbeds, ...] = ()
     rope_delta: int = 0
 
 
@@ -101,22 +113,24 @@ class Decoder:
     def generate(
         self,
         input_ids: npt.NDArray[np.int64],
-        visual: VisualEmbeds | None,
+        visuals: Sequence[VisualEmbeds],
         *,
         max_new_tokens: int,
         on_prefilled: Callable[[], None] | None = None,
+        on_token: Callable[[int], None] | None = None,
     ) -> Generation:
         """The likeliest answer, token by token.
 
         Args:
-            input_ids: (T,) int64, the prompt; an image token for each row of `visual`.
-            visual: the prompt's picture; None for text alone.
+            input_ids: (T,) int64, the prompt; a visual token for each row of `visuals`.
+            visuals: the prompt's pictures and videos, in order.
             max_new_tokens: the answer is cut after this many.
             on_prefilled: called once, between the prompt's pass and the answer's.
+            on_token: hears each token of the answer; what it raises ends the answer.
 
         Raises:
             ContextError: prompt and answer do not fit the cache.
-            QueryError: the prompt's image tokens are not those of `visual`.
+            QueryError: the prompt's visual tokens are not those of `visuals`.
             EngineError: an engine failed, or its numbers are not numbers.
         """
         assert max_new_tokens >= 1
@@ -128,7 +142,7 @@ class Decoder:
                 "fewer objects or a smaller picture, or export the engine again with a larger "
                 "--cache-length"
             )
-        logits = self.prefill(input_ids, visual)
+        logits = self.prefill(input_ids, visuals)
         if on_prefilled is not None:
             on_prefilled()
         token_ids: list[int] = []
@@ -137,6 +151,8 @@ class Decoder:
             token, logprob = greedy_token(logits)
             token_ids.append(token)
             logprobs.append(logprob)
+            if on_token is not None:
+                on_token(token)
             if token in self._stop_token_ids or len(token_ids) == max_new_tokens:
                 break
             logits = self.decode(np.array([token], np.int64))[-1]
@@ -150,26 +166,58 @@ class Decoder:
         )
 
     def prefill(
-        self, input_ids: npt.NDArray[np.int64], visual: VisualEmbeds | None
+        self, input_ids: npt.NDArray[np.int64], visuals: Sequence[VisualEmbeds]
     ) -> npt.NDArray[np.float32]:
-        """The prompt, (T,) int64, in one pass over an empty cache; (vocab_size,) logits after it.
+        """The prompt, (T,) int64; (vocab_size,) logits after it.
+
+        What it has in common with the conversation in the cache, from the beginning on, is kept;
+        pictures are the same if they are the same `VisualEmbeds`.
 
         Raises:
             ContextError: the prompt does not fit the cache.
-            QueryError: the prompt's image tokens are not those of `visual`.
+            QueryError: the prompt's visual tokens are not those of `visuals`.
         """
-        seen = visual if visual is not None else self._no_visual
-        position_ids, rope_delta = text_positions(input_ids, seen.grid_thw, self._config)
-        is_visual = np.isin(input_ids, (self._config.image_token_id, self._config.video_token_id))
-        self._cache.length, self._cache.rope_delta = 0, rope_delta
+        grids = np.array([visual.grid_thw[0] for visual in visuals], np.int64).reshape(-1, 3)
+        position_ids, rope_delta = text_positions(input_ids, grids, self._config)
+        is_visual = self._is_visual(input_ids)
+        visual_rows = np.where(is_visual, np.cumsum(is_visual) - 1, -1)
+        kept = self._kept_rows(input_ids, visual_rows, visuals)
+        self._cache.token_ids = self._cache.token_ids[:kept]
+        self._cache.visuals, self._cache.rope_delta = tuple(visuals), rope_delta
         logits: npt.NDArray[np.float32] = self._pass(
-            input_ids,
-            position_ids,
-            visual_rows=np.where(is_visual, np.cumsum(is_visual) - 1, -1),
-            visual=seen,
-            output_rows=np.array([len(input_ids) - 1], np.int64),
+            input_ids[kept:],
+            position_ids[:, kept:],
+            visual_rows=visual_rows[kept:],
+            visual=_joined(visuals) if is_visual[kept:].any() else self._no_visual,
+            output_rows=np.array([len(input_ids) - kept - 1], np.int64),
         )[0]
         return logits
+
+    def _kept_rows(
+        self,
+        input_ids: npt.NDArray[np.int64],
+        visual_rows: npt.NDArray[np.int64],
+        visuals: Sequence[VisualEmbeds],
+    ) -> int:
+        """How many rows of the cache a prompt begins with; 0 where they hold no whole picture.
+
+        A few words in common are not worth it: with every prompt of a camera's stream in one pass
+        of its own, equal pictures have equal answers, whatever was asked before.
+        """
+        cached = np.array(self._cache.token_ids, np.int64)
+        most = max(min(len(cached), len(input_ids) - LEAST_PREFILL), 0)
+        differs = np.flatnonzero(cached[:most] != input_ids[:most])
+        kept = int(differs[0]) if len(differs) else most
+        alike = [now is then for now, then in zip(visuals, self._cache.visuals, strict=False)]
+        same = alike.index(False) if False in alike else len(alike)
+        rows = sum(len(visual.image_embeds) for visual in visuals[:same])
+        (changed,) = np.nonzero(visual_rows >= rows)
+        kept = min(kept, int(changed[0])) if len(changed) else kept
+        holds_a_picture = same and (visual_rows[:kept] >= len(visuals[0].image_embeds) - 1).any()
+        return kept if holds_a_picture else 0
+
+    def _is_visual(self, token_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        return np.isin(token_ids, (self._config.image_token_id, self._config.video_token_id))
 
     def decode(self, token_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Tokens, (T,) int64, after those in the cache; (T, vocab_size) logits after each.
@@ -177,7 +225,7 @@ class Decoder:
         Raises:
             ContextError: they do not fit the cache.
         """
-        T, start = len(token_ids), self._cache.length
+        T, start = len(token_ids), len(self._cache.token_ids)
         positions = np.arange(start, start + T, dtype=np.int64) + self._cache.rope_delta
         return self._pass(
             token_ids,
@@ -197,7 +245,8 @@ class Decoder:
         output_rows: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.float32]:
         """Append to the cache; (R, vocab_size) logits at `output_rows` of this pass."""
-        end = self._cache.length + len(token_ids)
+        start = len(self._cache.token_ids)
+        end = start + len(token_ids)
         if end > self._cache_length:
             raise ContextError(
                 f"{end} tokens do not fit the engine's cache of {self._cache_length}; ask for "
@@ -212,10 +261,21 @@ class Decoder:
                 "visual_rows": visual_rows[None],
                 "visual_embeds": visual.image_embeds,
                 "deepstack_embeds": visual.deepstack_embeds,
-                "cached_tokens": np.array([self._cache.length], np.int32),
+                "cached_tokens": np.array([start], np.int32),
                 "output_rows": output_rows,
             }
         )["hidden_states"]
-        self._cache.length = end
+        self._cache.token_ids.extend(token_ids.tolist())
         logits: npt.NDArray[np.float32] = self._lm_head.run({"hidden_states": hidden})["logits"][0]
         return logits
+
+
+def _joined(visuals: Sequence[VisualEmbeds]) -> VisualEmbeds:
+    """All of them as one, their rows one after the other."""
+    if len(visuals) == 1:
+        return visuals[0]
+    return VisualEmbeds(
+        image_embeds=np.concatenate([visual.image_embeds for visual in visuals]),
+        deepstack_embeds=np.concatenate([visual.deepstack_embeds for visual in visuals], axis=1),
+        grid_thw=np.concatenate([visual.grid_thw for visual in visuals]),
+    )

@@ -15,13 +15,13 @@ from ..scene.camera import Frame
 from ..scene.detections import Detection2D, Detection3D, Query, Task
 from .answering import Answerer
 from .stopwatch import Stopwatch
-from .vision import VisualEmbeds
+from .vision_language_model import Sight
 
 
 def own_boxes(
     answerer: Answerer,
     query: Query,
-    visual: VisualEmbeds,
+    sight: Sight,
     frame: Frame,
     *,
     detections: Sequence[Detection2D],
@@ -46,7 +46,7 @@ def own_boxes(
             continue
         question = replace(query, task=Task.DETECT_3D, text=words, categories=())
         try:
-            reply = answerer.ask(question, visual, width=width, height=height, watch=watch)
+            reply = answerer.ask(question, sight, width=width, height=height, watch=watch)
         except (AnswerError, ContextError) as error:
             notes.append(f"no 3D box of '{words}' from the model: {error}")
             continue

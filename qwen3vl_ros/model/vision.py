@@ -22,10 +22,10 @@ from ..runtime.engine import Engine
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VisualEmbeds:
-    """A picture as the decoder sees it.
+    """A picture or a video as the decoder sees it.
 
     Attributes:
-        image_embeds: (V, D) float32, one row for each image token.
+        image_embeds: (V, D) float32, one row for each visual token.
         deepstack_embeds: (3, V, D) float32, added at those rows after decoder layers 0, 1, 2.
         grid_thw: (1, 3) int64, patches; V is their product over merge size squared.
     """
@@ -43,13 +43,22 @@ class VisionEncoder:
         self._config = config
         self._max_visual_tokens = max_visual_tokens
 
+    @property
+    def max_visual_tokens(self) -> int:
+        """Of one picture, or of one temporal patch of a video."""
+        return self._max_visual_tokens
+
     def encode(self, patches: Patches) -> VisualEmbeds:
-        """One picture.
+        """One picture, or a video, whose temporal patches go through the tower one by one.
+
+        Attention is within a temporal patch (transformers' cu_seqlens), so nothing is lost, and
+        the tower needs memory for one of them only.
 
         Raises:
-            EngineError: the picture has more tokens than the engine was built for.
+            EngineError: a picture has more tokens than the engine was built for.
         """
-        tokens = len(patches.pixel_values) // self._config.spatial_merge_size**2
+        t, h, w = (int(length) for length in patches.grid_thw[0])
+        tokens = h * w // self._config.spatial_merge_size**2
         if tokens > self._max_visual_tokens:
             raise EngineError(
                 f"the picture takes {tokens} image tokens, expected at most "
@@ -57,20 +66,24 @@ class VisionEncoder:
                 "size.longest_edge in the checkpoint's preprocessor_config.json and export again",
                 field="max_visual_tokens",
             )
-        t, h, w = (int(length) for length in patches.grid_thw[0])
-        indices, weights, cos, sin = _positions((t, h, w), self._config)
-        outputs = self._engine.run(
-            {
-                "pixel_values": patches.pixel_values[None],
-                "position_indices": indices,
-                "position_weights": weights,
-                "rotary_cos": cos,
-                "rotary_sin": sin,
-            }
-        )
+        indices, weights, cos, sin = _positions((1, h, w), self._config)
+        outputs = [
+            self._engine.run(
+                {
+                    "pixel_values": pixel_values[None],
+                    "position_indices": indices,
+                    "position_weights": weights,
+                    "rotary_cos": cos,
+                    "rotary_sin": sin,
+                }
+            )
+            for pixel_values in np.split(patches.pixel_values, t)
+        ]
         return VisualEmbeds(
-            image_embeds=outputs["image_embeds"][0],
-            deepstack_embeds=outputs["deepstack_embeds"][:, 0],
+            image_embeds=np.concatenate([one["image_embeds"][0] for one in outputs]),
+            deepstack_embeds=np.concatenate(
+                [one["deepstack_embeds"][:, 0] for one in outputs], axis=1
+            ),
             grid_thw=patches.grid_thw,
         )
 

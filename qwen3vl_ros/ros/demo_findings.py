@@ -14,6 +14,7 @@ from itertools import permutations
 import numpy as np
 import numpy.typing as npt
 
+from ..scene.as_json import rounded_score
 from ..scene.camera import Intrinsics
 from ..scene.detections import Detection2D
 from ..scene.geometry import Array, OrientedBox, overlap_of_boxes, quaternion_from_rotation
@@ -174,7 +175,7 @@ def as_json(finding: Finding) -> dict[str, object]:
         "pictures": finding.pictures,
         "answer_s": round(finding.answer_s, 3),
         "class_id": None if found_2d is None else found_2d.label,
-        "score": None if found_2d is None else round(found_2d.score, 4),
+        "score": None if found_2d is None else rounded_score(found_2d.score),
         "xyxy_px": None if found_2d is None else found_2d.xyxy_px.round(1).tolist(),
         "box_3d": None if found_3d is None else _box_as_json(found_3d),
         "others_found": finding.others,

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
+from ..image.drawing import caption
 from ..scene.camera import Intrinsics
 from ..scene.detections import Detection2D
 from ..scene.geometry import EDGES, Array, OrientedBox, inverse, transform_box
@@ -146,7 +147,7 @@ def _draw_box(axes: Axes, found: Detection2D, *, width: int, height: int, color:
     # Its label above the box, or inside it where the picture ends; never out at the right.
     inside, at_right = y1 < 0.1 * height, x1 > 0.6 * width
     axes.annotate(
-        f"{found.label} {found.score:.2f}",
+        caption(found.label, found.score),
         (x2 if at_right else x1, y1),
         xytext=(0, -5 if inside else 5),
         textcoords="offset points",

@@ -17,7 +17,7 @@ from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from ..image.drawing import label_colour
+from ..image.drawing import caption, label_colour
 from ..language.labels import clean_label
 from ..scene.detections import Detection3D
 from .messages import pose_of_box
@@ -76,7 +76,7 @@ def marker_array(
             scale=Vector3(z=TEXT_HEIGHT_M),
             color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0),
             lifetime=lifetime,
-            text=f"{clean_label(detection.label)} {detection.score:.2f}",
+            text=caption(clean_label(detection.label), detection.score),
         )
         markers += [box, text]
     return MarkerArray(markers=markers)

@@ -11,6 +11,7 @@ breaks and tabs and loses all other control characters; both are cut before they
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Iterable
 
@@ -127,9 +128,10 @@ def _bounding_box_2d(xyxy_px: npt.NDArray[np.float64]) -> vision.BoundingBox2D:
     return box
 
 
-def _hypothesis(label: str, score: float, pose: Pose) -> vision.ObjectHypothesisWithPose:
+def _hypothesis(label: str, score: float | None, pose: Pose) -> vision.ObjectHypothesisWithPose:
     result = vision.ObjectHypothesisWithPose()
     result.hypothesis.class_id = clean_label(label)
-    result.hypothesis.score = float(np.clip(score, 0.0, 1.0))
+    # NaN is "not known" (a server that gives no probabilities); no threshold lets it pass.
+    result.hypothesis.score = math.nan if score is None else float(np.clip(score, 0.0, 1.0))
     result.pose.pose = pose
     return result

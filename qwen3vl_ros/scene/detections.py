@@ -118,7 +118,7 @@ class Query:
         if self.task not in SPATIAL_TASKS:
             raise QueryError(
                 f"a '{self.task.value}' query cannot be grounded in one picture, expected one of "
-                f"{', '.join(task.value for task in SPATIAL_TASKS)}"
+                f"{', '.join(task.value for task in SPATIAL_TASKS)}; ask it of `Perception.ask`"
             )
 
 
@@ -129,12 +129,13 @@ class Detection2D:
     Attributes:
         label: what the model called it.
         xyxy_px: (4,) float64, pixels.
-        score: 0 to 1, how sure the model was of the box's own tokens.
+        score: 0 to 1, how sure the model was of the box's own tokens; None where a model server
+            does not tell.
     """
 
     label: str
     xyxy_px: npt.NDArray[np.float64]
-    score: float
+    score: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +144,7 @@ class Point2D:
 
     label: str
     uv_px: npt.NDArray[np.float64]
-    score: float
+    score: float | None
 
 
 class BoxSource(Enum):
@@ -159,7 +160,7 @@ class Detection3D:
 
     label: str
     box: OrientedBox
-    score: float
+    score: float | None
     source: BoxSource
 
 

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Qwen3-VL on this machine: an engine directory that looks and speaks.
+
+Knows the way from a picture to visual tokens and from a conversation to words, and does none of
+it itself. Knows no task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ContextError
+from ..image.preprocess import PreprocessConfig, load_preprocess_config, patches_from_image
+try:
+    from ..image.video import VideoConfig, load_video_config, patches_from_clip
+except ImportError:  # WAITING
+    VideoConfig = object
+    load_video_config = lambda directory: None
+    patches_from_clip = None
+from ..language.chat import Chat, Picture, Video
+from ..language.chat_template import ChatStyle, load_chat_style, prompt_from_chat
+from ..language.tokenizer import Tokenizer, load_tokenizer
+from ..model_config import ModelConfig, load_model_config
+from ..runtime.loading import load_engines
+from ..scene.camera import Frame
+from .decoder import Decoder, StopReason
+from .stopwatch import Stopwatch
+from .vision import VisionEncoder, VisualEmbeds
+from .vision_language_model import AnswerBudget, Confidence, Sight, View, Words
+
+# Of the cache, what a clip leaves for times, question and answer.
+SHARE_FOR_CLIPS = 0.6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalSight(Sight):
+    """A view, encoded."""
+
+    embeds: VisualEmbeds
+
+
+class LocalModel:
+    """A `VisionLanguageModel` on engines; one conversation at a time, one thread."""
+
+    def __init__(
+        self,
+        vision_encoder: VisionEncoder,
+        decoder: Decoder,
+        tokenizer: Tokenizer,
+        config: ModelConfig,
+        preprocess: PreprocessConfig,
+        video: VideoConfig,
+        *,
+        style: ChatStyle = ChatStyle.INSTRUCT,
+    ) -> None:
+        self._vision_encoder = vision_encoder
+        self._decoder = decoder
+        self._tokenizer = tokenizer
+        self._config = config
+        self._preprocess = preprocess
+        self._video = video
+        self._style = style
+
+    @classmethod
+    def load(
+        cls, engine_dir: Path, *, threads: int = 0, providers: Sequence[str] | None = None
+    ) -> LocalModel:
+        """Load an engine directory, or refuse it; arguments and errors as `Perception.load`."""
+        engines = load_engines(engine_dir, threads=threads, providers=providers)
+        config = load_model_config(engine_dir)
+        tokenizer = load_tokenizer(engine_dir)
+        decoder = Decoder(
+            engines.decoder,
+            engines.lm_head,
+            engines.embed_tokens,
+            config,
+            cache_length=engines.manifest.cache_length,
+            stop_token_ids=tokenizer.eos_token_ids,
+        )
+        return cls(
+            VisionEncoder(
+                engines.vision, config.vision, max_visual_tokens=engines.manifest.max_visual_tokens
+            ),
+            decoder,
+            tokenizer,
+            config,
+            load_preprocess_config(engine_dir),
+            load_video_config(engine_dir),
+            style=load_chat_style(engine_dir),
+        )
+
+    @property
+    def style(self) -> ChatStyle:
+        """See `VisionLanguageModel`."""
+        return self._style
+
+    def see(self, view: View, *, watch: Stopwatch) -> LocalSight:
+        """See `VisionLanguageModel`."""
+        with watch.stage("preprocess"):
+            part: Picture | Video
+            if isinstance(view, Frame):
+                patches = patches_from_image(view.image, self._preprocess)
+                part = Picture(grid_hw=_grid_hw(patches.grid_thw))
+            else:
+                room = int(SHARE_FOR_CLIPS * self._decoder.cache_length)
+                clip = patches_from_clip(view, self._video, max_tokens=room)
+                patches = clip.patches
+                part = Video(grid_hw=_grid_hw(patches.grid_thw), times_s=clip.times_s)
+        with watch.stage("vision"):
+            embeds = self._vision_encoder.encode(patches)
+            watch.saw(image_tokens=len(embeds.image_embeds))
+        return LocalSight(parts=(part,), embeds=embeds)
+
+    def say(
+        self,
+        chat: Chat,
+        sights: Sequence[Sight],
+        *,
+        budget: AnswerBudget,
+        watch: Stopwatch,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Words:
+        """See `VisionLanguageModel`; what `on_text` raises ends the answer."""
+        stream = None if on_text is None else _TextStream(self._tokenizer, on_text)
+        with watch.stage("prefill"):
+            prompt = prompt_from_chat(chat, self._style, self._tokenizer, self._config)
+            generation = self._decoder.generate(
+                prompt.input_ids,
+                [_embeds(sight) for sight in sights],
+                max_new_tokens=self._room(len(prompt.input_ids), budget),
+                on_prefilled=lambda: watch.enter("decode"),
+                on_token=None if stream is None else stream.add,
+            )
+        text, token_spans = self._tokenizer.decode_with_spans(generation.token_ids)
+        if stream is not None:
+            stream.finish(text)
+        words = Words(
+            text=text,
+            confidence=Confidence(token_spans=tuple(token_spans), logprobs=generation.logprobs),
+            ended=generation.stop_reason is StopReason.END_TOKEN,
+            prompt_tokens=generation.prompt_tokens,
+            answer_tokens=len(generation.token_ids),
+            passes=generation.passes,
+        )
+        watch.heard(
+            prompt_tokens=words.prompt_tokens,
+            answer_tokens=words.answer_tokens,
+            passes=words.passes,
+        )
+        return words
+
+    def _room(self, prompt_tokens: int, budget: AnswerBudget) -> int:
+        """Tokens the answer may take: what is asked for, or what the cache has left."""
+        room = self._decoder.cache_length - prompt_tokens
+        if room < budget.least:
+            raise ContextError(
+                f"the prompt takes {prompt_tokens} of the cache's {self._decoder.cache_length} "
+                f"tokens and leaves {max(room, 0)}, expected at least {budget.least} for an "
+                "answer; show less, ask in fewer words, or export the engine again with a larger "
+                "--cache-length"
+            )
+        return room if budget.most is None else min(budget.most, room)
+
+
+class _TextStream:
+    """Tokens in, text out, whole characters only. Mutable; owned by one answer."""
+
+    def __init__(self, tokenizer: Tokenizer, on_text: Callable[[str], None]) -> None:
+        self._tokenizer = tokenizer
+        self._on_text = on_text
+        self._token_ids: list[int] = []
+        self._said = 0
+
+    def add(self, token_id: int) -> None:
+        self._token_ids.append(token_id)
+        text, spans = self._tokenizer.decode_with_spans(self._token_ids)
+        # Bytes of a character that is not whole yet stand as one mark at the end of the text.
+        start, stop = spans[-1]
+        whole = stop if not text[start:stop].endswith("\N{REPLACEMENT CHARACTER}") else start
+        if whole > self._said:
+            self._on_text(text[self._said : whole])
+            self._said = whole
+
+    def finish(self, text: str) -> None:
+        """The whole text: what is left of it are bytes that no character came of."""
+        if len(text) > self._said:
+            self._on_text(text[self._said :])
+
+
+def _grid_hw(grid_thw: npt.NDArray[np.int64]) -> tuple[int, int]:
+    _, rows, columns = grid_thw[0].tolist()
+    return rows, columns
+
+
+def _embeds(sight: Sight) -> VisualEmbeds:
+    assert isinstance(sight, LocalSight), "another model's"
+    return sight.embeds
