@@ -30,6 +30,8 @@ setup(
         "gpu": ["onnxruntime-gpu>=1.24,<1.33"],
         # Runs plans built elsewhere (Jetson: TensorRT comes with JetPack instead).
         "tensorrt": ["tensorrt>=10.13,<12", "cuda-python>=12.6,<14"],
+        # Asks a model on a server.
+        "remote": requirements("remote"),
         "workshop": requirements("workshop"),
     },
     entry_points={"console_scripts": ["qwen3vl = qwen3vl_ros.cli:main"]},

@@ -27,6 +27,7 @@ ROOMS = (
     "commands",
     "offline",
     "synthetic",
+    "remote",
     "model",
     "language",
     "image",

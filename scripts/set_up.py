@@ -42,7 +42,7 @@ IMPORTS_TO_RUN = (
     "rclpy, onnxruntime, open3d, qwen3vl_ros.msg, qwen3vl_ros.srv, qwen3vl_ros.action, "
     "vision_msgs.msg, tf2_msgs.msg"
 )
-IMPORTS_TO_WORK = "torch, transformers, onnxscript, hypothesis, pytest, ruff"
+IMPORTS_TO_WORK = "torch, transformers, onnxscript, openai, anthropic, hypothesis, pytest, ruff"
 
 
 class SetupError(Exception):
@@ -59,7 +59,11 @@ def main() -> int:
         ("interfaces", interface_inputs, build_interfaces),
         ("this package, editable", lambda: [ROOT / "setup.py"], install_editable),
         ("what runs imports", lambda: [IMPORTS_TO_RUN], lambda: check_imports(IMPORTS_TO_RUN)),
-        ("wheels to work", lambda: wheel_inputs("workshop", "test"), install_wheels_to_work),
+        (
+            "wheels to work",
+            lambda: wheel_inputs("workshop", "remote", "test"),
+            install_wheels_to_work,
+        ),
         ("all imports", lambda: [IMPORTS_TO_WORK], lambda: check_imports(IMPORTS_TO_WORK)),
     ]
     if "--to-run" in sys.argv[1:]:
@@ -207,6 +211,7 @@ def install_wheels_to_work() -> None:
     )
     pip_install(torch)  # alone and first: see requirements/workshop.txt
     install_requirements("workshop")
+    install_requirements("remote")
     install_requirements("test")
 
 

@@ -27,6 +27,7 @@ ROOMS = (
     "offline",
     "synthetic",
     "perception",
+    "remote",
     "model",
     "language",
     "image",
@@ -55,6 +56,8 @@ HOMES = {
     "onnxruntime": ("runtime/",),
     "open3d": ("scene/lifting.py", "synthetic/"),
     "matplotlib": ("ros/demo_",),
+    "openai": ("remote/openai_model.py",),
+    "anthropic": ("remote/anthropic_model.py",),
 }
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler", "base"}
 LONGEST_FILE = 400
