@@ -8,6 +8,7 @@ here, in the style of the model. A test runs the check.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -160,8 +161,10 @@ are 640 x 480 pixels, the videos 60 s long. Three things hold for every task:
 - An answer whose tail is missing is read as far as it goes and is not `complete`.
 - What was dropped or mended (a box said twice, a corner outside the picture) is in `notes`.
 
-The node, its messages and the command line take the tasks that make a `Grounding` of one picture:
-{spatial}; they refuse the others by name.
+{spatial} are questions of place in one picture: `Perception.ground` answers
+them with a `Grounding`, 3D boxes included. `Perception.ask` answers all others with a `Response`,
+whose `value` is what is shown below and whose `stamp_ns` is that of the first frame shown. The
+command line takes every task; `--json` prints either as JSON (`scene/as_json.py`).
 """
 
 THINKING = """\
@@ -209,6 +212,8 @@ def section(example: Example) -> str:
         "",
         block(written(query), "python"),
         "",
+        block(command_of(query), "bash"),
+        "",
     ]
     if example.show_chat:
         lines += ["The whole prompt:", "", block(chat_of(query, ChatStyle.INSTRUCT)), ""]
@@ -226,6 +231,20 @@ def section(example: Example) -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def command_of(query: Query) -> str:
+    """The same question on the command line."""
+    shown = "--video clip/" if query.task in VIDEO_TASKS else "--image desk.jpg"
+    if query.task is Task.COMPARE:
+        shown = "--image before.jpg after.jpg"
+    words = query.text or ",".join(query.categories)
+    asked = f" --query {shlex.quote(words)}" if words else ""
+    if query.text_level is not TextLevel.LINE:
+        asked += f" --text-level {query.text_level.value}"
+    if query.tools:
+        asked += " --tools tools.json"
+    return f"qwen3vl ground {shown} --task {query.task.value}{asked}"
 
 
 def chat_of(query: Query, style: ChatStyle) -> str:

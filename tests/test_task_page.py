@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import argparse
 import runpy
+import shlex
 from pathlib import Path
 
 import pytest
 
+from qwen3vl_ros.commands import ground
 from qwen3vl_ros.scene.detections import Task
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,3 +25,12 @@ def test_the_page_is_not_old():
 @pytest.mark.parametrize("task", Task, ids=lambda task: task.value)
 def test_every_task_has_an_example(task):
     assert f"\n## `{task.value}`\n" in PAGE
+
+
+@pytest.mark.parametrize("task", Task, ids=lambda task: task.value)
+def test_every_task_has_a_command_that_can_be_typed(task):
+    parser = argparse.ArgumentParser()
+    ground.add(parser.add_subparsers())
+    commands = [shlex.split(line) for line in PAGE.splitlines() if line.startswith("qwen3vl ")]
+    typed = [parser.parse_args(command[1:]) for command in commands]
+    assert [options.task for options in typed].count(task.value) == 1
