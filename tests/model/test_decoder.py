@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from qwen3vl_ros.errors import ContextError, QueryError
+from qwen3vl_ros.image.preprocess import Patches
 from qwen3vl_ros.model.decoder import Decoder, StopReason
 from qwen3vl_ros.model.vision import VisualEmbeds
 from qwen3vl_ros.offline.reference_generation import generate_greedy, prompt_hidden_states
@@ -251,3 +252,26 @@ def test_an_answer_may_be_ended_by_who_listens_and_the_next_one_is_right(
     assert heard == reference_answer[:3]
     again = decoder.generate(question.input_ids, [visual], max_new_tokens=64)
     assert list(again.token_ids) == reference_answer
+
+
+def test_the_logits_after_a_video_and_a_picture_are_the_references(
+    decoder, vision_encoder, config, reference, question
+):
+    """Three temporal patches with their times between them, then a picture of another shape."""
+    rng = np.random.default_rng(3)
+    video = Patches(
+        pixel_values=rng.uniform(-1, 1, (3 * 16, config.vision.patch_dim)).astype(np.float32),
+        grid_thw=np.array([[3, 4, 4]], np.int64),
+    )
+    frame = np.full(4, config.video_token_id)
+    times = rng.integers(0, 200, (3, 5))
+    input_ids = np.concatenate(
+        [np.concatenate([time, frame]) for time in times] + [question.input_ids]
+    )
+    visuals = [vision_encoder.encode(video), vision_encoder.encode(question.patches)]
+    got = decoder.prefill(input_ids, visuals)
+    both = np.concatenate([video.pixel_values, question.patches.pixel_values])
+    grids = np.concatenate([video.grid_thw, question.patches.grid_thw])
+    with torch.no_grad():
+        truth = reference.logits(prompt_hidden_states(reference, input_ids, both, grids))[0, -1]
+    assert relative_error(got, truth.numpy()) < 1e-4
