@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from qwen3vl_ros import cli
-from qwen3vl_ros.commands import ground as ground_command
+from qwen3vl_ros.commands import asked_model
 from qwen3vl_ros.scene.answers import (
     Count,
     Moment,
@@ -88,7 +88,7 @@ class Scripted:
 @pytest.fixture
 def scripted(monkeypatch) -> Scripted:
     perception = Scripted()
-    monkeypatch.setattr(ground_command.Perception, "load", lambda *args, **kwargs: perception)
+    monkeypatch.setattr(asked_model.Perception, "load", lambda *args, **kwargs: perception)
     return perception
 
 
@@ -215,6 +215,23 @@ def test_several_pictures_are_for_comparing_and_not_for_boxes(scripted, picture,
     assert capsys.readouterr().out == "A red box.\n"
     said = ends_with_one_line(capsys, ["ground", *two, "--query", "red box"])
     assert "about one picture" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(["--server", "http://localhost:1/v1"], "without --model", id="no model"),
+        pytest.param(["--model", "qwen"], "expected --server URL", id="no server"),
+        pytest.param(["--server", "localhost", "--model", "qwen"], "http://", id="no address"),
+        pytest.param(
+            ["--server", "http://localhost:1/v1", "--model", "qwen", "--retries", "0"],
+            "localhost",
+            id="nobody there",
+        ),
+    ],
+)
+def test_a_server_that_cannot_be_asked_is_named(capsys, picture, arguments, words):
+    assert words in ends_with_one_line(capsys, ground(picture, *arguments))
 
 
 def test_tools_that_cannot_be_read_are_named(scripted, picture, tmp_path, capsys):

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..errors import QueryError
-from ..perception import Perception
 from ..scene.as_json import grounding_as_json, response_as_json
 from ..scene.clip import Clip
 from ..scene.detections import (
@@ -21,10 +20,10 @@ from ..scene.detections import (
 )
 from ..scene.tools import Tool
 from .answer_lines import grounding_lines, response_lines
+from .asked_model import add_model_options, perception_asked
 from .command import (
     Commands,
     add_command,
-    add_engine_options,
     picture_to_write,
     positive,
 )
@@ -78,7 +77,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--draw", type=picture_to_write, help="write the picture with what was found drawn on it"
     )
-    add_engine_options(parser)
+    add_model_options(parser)
 
 
 def ground(options: argparse.Namespace) -> int:
@@ -95,14 +94,12 @@ def ground(options: argparse.Namespace) -> int:
                 f"a '{query.task.value}' query is about one picture, expected one --image; "
                 "--video is for locate_moment, list_events, track, ask and act"
             )
-        perception = Perception.load(options.engines, threads=options.threads)
-        grounding = perception.ground(views[0], query)
+        grounding = perception_asked(options).ground(views[0], query)
         _show(grounding_as_json(grounding), grounding_lines(grounding), as_json=options.json)
         if options.draw:
             write_drawn(views, grounding, options.draw)
         return 0
-    perception = Perception.load(options.engines, threads=options.threads)
-    response = perception.ask(views, query)
+    response = perception_asked(options).ask(views, query)
     _show(response_as_json(response), response_lines(response), as_json=options.json)
     if options.draw:
         write_drawn(views, response, options.draw)

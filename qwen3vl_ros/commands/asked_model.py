@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which model a command asks: an engine on this machine, or one on a server."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..errors import ConfigError
+from ..perception import Perception
+from ..remote.loading import remote_model
+from ..remote.remote_server import MAX_PIXELS, ChatProtocol, PictureFormat, RemoteServer
+from .command import add_engine_options, positive
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """An engine directory, or a server in its place."""
+    add_engine_options(parser)
+    server = parser.add_argument_group("a server in place of an engine")
+    server.add_argument("--server", metavar="URL", help="for example http://localhost:8000/v1")
+    server.add_argument("--model", metavar="NAME", help="as the server calls it")
+    server.add_argument(
+        "--protocol",
+        choices=[protocol.value for protocol in ChatProtocol],
+        default=ChatProtocol.OPENAI.value,
+        help="chat completions or messages",
+    )
+    server.add_argument(
+        "--api-key-env",
+        metavar="VARIABLE",
+        help="environment variable that holds the key; by default OPENAI_API_KEY or "
+        "ANTHROPIC_API_KEY, and none is fine",
+    )
+    server.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS")
+    server.add_argument("--retries", type=int, default=2, help="when it is busy or fails")
+    server.add_argument(
+        "--picture-format",
+        choices=[form.value for form in PictureFormat],
+        default=PictureFormat.PNG.value,
+    )
+    server.add_argument(
+        "--max-pixels",
+        type=positive,
+        default=MAX_PIXELS,
+        help="larger pictures are shrunk",
+    )
+    server.add_argument("--thinking", action="store_true", help="it is a Thinking checkpoint")
+
+
+def perception_asked(options: argparse.Namespace) -> Perception:
+    """The model that the options name, ready to be asked.
+
+    Raises:
+        ConfigError: the server is named in part, or cannot be one.
+        EngineError, CheckpointError, MissingDependency: the engine cannot be loaded.
+    """
+    if options.server is None:
+        if options.model is not None:
+            raise ConfigError(
+                f"--model {options.model} names a server's model, expected --server URL with it; "
+                "an engine is named by --engines DIR"
+            )
+        return Perception.load(options.engines, threads=options.threads)
+    if options.model is None:
+        raise ConfigError("--server was given without --model NAME, as the server calls it")
+    return Perception(
+        remote_model(
+            RemoteServer(
+                base_url=options.server,
+                model=options.model,
+                protocol=ChatProtocol(options.protocol),
+                key_variable=options.api_key_env,
+                timeout_s=options.timeout,
+                max_retries=options.retries,
+                picture_format=PictureFormat(options.picture_format),
+                max_pixels=options.max_pixels,
+                thinking=options.thinking,
+            )
+        )
+    )
