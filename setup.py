@@ -32,6 +32,8 @@ setup(
         "tensorrt": ["tensorrt>=10.13,<12", "cuda-python>=12.6,<14"],
         # Asks a model on a server.
         "remote": requirements("remote"),
+        # Lets others ask the model on this machine.
+        "serve": requirements("serve"),
         "workshop": requirements("workshop"),
     },
     entry_points={"console_scripts": ["qwen3vl = qwen3vl_ros.cli:main"]},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `qwen3vl` command: ground a picture, export engines, evaluate, train the tiny checkpoint.
+"""The `qwen3vl` command: ground a picture, serve or export engines, evaluate, train.
 
 Knows which commands there are (`commands/`, a file each) and how a failure ends: one line on
 stderr, exit code 1.
@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from .commands import evaluate, export, ground, random_checkpoint, train_tiny
+from .commands import evaluate, export, ground, random_checkpoint, serve, train_tiny
 from .errors import Qwen3VLError
 
-COMMANDS = (ground, export, evaluate, train_tiny, random_checkpoint)
+COMMANDS = (ground, serve, export, evaluate, train_tiny, random_checkpoint)
 EXIT_FAILED = 1
 
 

@@ -27,6 +27,7 @@ ROOMS = (
     "commands",
     "offline",
     "synthetic",
+    "serving",
     "remote",
     "model",
     "language",

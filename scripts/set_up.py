@@ -42,7 +42,10 @@ IMPORTS_TO_RUN = (
     "rclpy, onnxruntime, open3d, qwen3vl_ros.msg, qwen3vl_ros.srv, qwen3vl_ros.action, "
     "vision_msgs.msg, tf2_msgs.msg"
 )
-IMPORTS_TO_WORK = "torch, transformers, onnxscript, openai, anthropic, hypothesis, pytest, ruff"
+IMPORTS_TO_WORK = (
+    "torch, transformers, onnxscript, openai, anthropic, starlette, uvicorn, hypothesis, pytest, "
+    "ruff"
+)
 
 
 class SetupError(Exception):
@@ -61,7 +64,7 @@ def main() -> int:
         ("what runs imports", lambda: [IMPORTS_TO_RUN], lambda: check_imports(IMPORTS_TO_RUN)),
         (
             "wheels to work",
-            lambda: wheel_inputs("workshop", "remote", "test"),
+            lambda: wheel_inputs("workshop", "remote", "serve", "test"),
             install_wheels_to_work,
         ),
         ("all imports", lambda: [IMPORTS_TO_WORK], lambda: check_imports(IMPORTS_TO_WORK)),
@@ -212,6 +215,7 @@ def install_wheels_to_work() -> None:
     pip_install(torch)  # alone and first: see requirements/workshop.txt
     install_requirements("workshop")
     install_requirements("remote")
+    install_requirements("serve")
     install_requirements("test")
 
 

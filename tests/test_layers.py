@@ -26,6 +26,7 @@ ROOMS = (
     "commands",
     "offline",
     "synthetic",
+    "serving",
     "perception",
     "remote",
     "model",
@@ -58,6 +59,9 @@ HOMES = {
     "matplotlib": ("ros/demo_",),
     "openai": ("remote/openai_model.py",),
     "anthropic": ("remote/anthropic_model.py",),
+    "httpx2": ("remote/anthropic_model.py",),
+    "starlette": ("serving/",),
+    "uvicorn": ("serving/server.py",),
 }
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler", "base"}
 LONGEST_FILE = 400
