@@ -30,6 +30,7 @@ from .turns import Turn, schema_of, turns_from_chat
 
 try:
     import anthropic
+    import httpx2
 except ModuleNotFoundError as error:
     raise MissingDependency(
         "anthropic",
@@ -158,9 +159,10 @@ class AnthropicModel:
         """The library's errors as ours; without their chain, which may repeat the key."""
         try:
             yield
-        except anthropic.APITimeoutError:
+        except (anthropic.APITimeoutError, httpx2.TimeoutException):
             raise self._failures.timed_out() from None
-        except anthropic.APIConnectionError as error:
+        # Within a stream the library lets those of the HTTP library through.
+        except (anthropic.APIConnectionError, httpx2.TransportError) as error:
             raise self._failures.unreachable(str(error.__cause__ or error)) from None
         except anthropic.APIStatusError as error:
             raise self._failures.refused(

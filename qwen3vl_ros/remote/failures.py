@@ -54,13 +54,15 @@ class ServerFailures:
     def refused(
         self, status: int, said: object, *, offered: Callable[[], Sequence[str]]
     ) -> RemoteError | ContextError:
-        """An HTTP status that is no success.
+        """An HTTP status that is no success, or a failure within a stream.
 
         Args:
-            status: of HTTP.
+            status: of HTTP; of a stream the one it began with.
             said: the body, parsed or not.
             offered: asks the server which models it has; empty if it does not say.
         """
+        if status < 300:
+            return self.broken_off(said)
         words = self.quote(_message(said))
         model, url = self._server.model, self._server.base_url
         told = f"the model server answered {status} ({words})"
