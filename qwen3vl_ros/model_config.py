@@ -20,6 +20,20 @@ from .errors import ConfigError
 
 DENSE, SPARSE = "qwen3_vl", "qwen3_vl_moe"
 FAMILIES = (DENSE, SPARSE)
+# By model_type, what else is at hand under names much like these.
+OTHER_FAMILIES = {
+    "qwen2_vl": "Qwen2-VL",
+    "qwen2_5_vl": "Qwen2.5-VL",
+    "qwen2_5_omni": "Qwen2.5-Omni",
+    "qwen3_omni_moe": "Qwen3-Omni",
+    "qwen3_5": "Qwen3.5",
+    "qwen3_5_moe": "Qwen3.5",
+    "qwen2": "Qwen2 or Qwen2.5, which see no pictures",
+    "qwen3": "Qwen3, which sees no pictures",
+    "qwen3_moe": "Qwen3, which sees no pictures",
+    "qwen3_vl_text": "Qwen3-VL's decoder, saved without the tower",
+    "qwen3_vl_moe_text": "Qwen3-VL's decoder, saved without the tower",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,11 +154,18 @@ def model_config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
     fields = ConfigFields("", values)
     model_type = fields.text("model_type")
     if model_type not in FAMILIES:
+        found = OTHER_FAMILIES.get(model_type, "another family")
         raise ConfigError(
-            f"config.json says model_type '{model_type}', expected one of {', '.join(FAMILIES)}; "
-            "this project runs Qwen3-VL only, give it a Qwen3-VL checkpoint"
+            f"config.json is of {found} (model_type '{model_type}'), expected Qwen3-VL (one of "
+            f"{', '.join(FAMILIES)}); this project runs no other, give it a Qwen3-VL checkpoint"
         )
-    text_fields = fields.section("text_config")
+    text_fields, vision_fields = fields.section("text_config"), fields.section("vision_config")
+    if not vision_fields.values.get("deepstack_visual_indexes"):
+        raise ConfigError(
+            "config.json names no deepstack taps (vision_config.deepstack_visual_indexes), which "
+            "every Qwen3-VL has; Qwen3.5 has the tower without them, and 248320 tokens (here "
+            f"{text_fields.values.get('vocab_size')}): give it a Qwen3-VL checkpoint"
+        )
     # As transformers has it, the top level decides; a text section saved on its own carries the
     # default of its class there.
     tied = (fields if fields.has("tie_word_embeddings") else text_fields).flag(
@@ -152,7 +173,7 @@ def model_config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
     )
     config = ModelConfig(
         model_type=model_type,
-        vision=_vision_config(fields.section("vision_config")),
+        vision=_vision_config(vision_fields),
         text=_text_config(text_fields, tied=tied, sparse=model_type == SPARSE),
         image_token_id=fields.count("image_token_id", least=0),
         video_token_id=fields.count("video_token_id", least=0),
@@ -261,7 +282,7 @@ def _check_vision(vision: VisionConfig) -> None:
             f"num_position_embeddings {vision.num_position_embeddings} is not a square"
         )
     taps = vision.deepstack_visual_indexes
-    if not taps or any(not 0 <= index < vision.depth for index in taps):
+    if any(not 0 <= index < vision.depth for index in taps):
         raise _inconsistent(
             f"deepstack_visual_indexes {list(taps)} should name some of the tower's "
             f"{vision.depth} blocks, counted from 0"

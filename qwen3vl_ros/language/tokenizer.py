@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text to token ids and back, with the place of every token in the text.
 
-Wraps the `tokenizers` library around a checkpoint's `tokenizer.json`; everything else it needs
-(the ids that end an answer) comes from `generation_config.json`. Knows no prompt and no model.
+Wraps the `tokenizers` library around a checkpoint's `tokenizer.json`; the ids that end an answer
+come from `generation_config.json`. Knows no prompt, and of the model beside it (`config.json`)
+only whether it is the one that these tokens are of.
 
 Control tokens are those added beside the byte-pair vocabulary (`<|im_end|>`, `<|image_pad|>`,
 `<think>`, ...). `encode` recognises them, so text from outside must be held against
@@ -20,6 +21,9 @@ from pathlib import Path
 import tokenizers
 
 from ..errors import CheckpointError
+from ..model_config import ModelConfig, load_model_config
+
+TOKENIZER_FILES = ("tokenizer.json", "generation_config.json")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,20 +123,61 @@ class Tokenizer:
 def load_tokenizer(directory: Path) -> Tokenizer:
     """Read `tokenizer.json` and `generation_config.json` of a checkpoint or engine directory.
 
+    Where the model's config lies beside them, it has to mean the same tokens.
+
     Raises:
-        CheckpointError: one of them is missing or unreadable.
+        CheckpointError: one of them is missing, unreadable, or of another model.
+        ConfigError: the config beside them cannot be read.
     """
+    missing = [name for name in TOKENIZER_FILES if not (directory / name).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"no {' and no '.join(missing)}, which every released Qwen3-VL has; download the "
+            f"checkpoint whole, in {directory}"
+        )
+    vocabulary, generation = (directory / name for name in TOKENIZER_FILES)
     try:
-        text = (directory / "tokenizer.json").read_text(encoding="utf-8")
-        generation = json.loads((directory / "generation_config.json").read_text(encoding="utf-8"))
-        eos = generation["eos_token_id"]
+        text = vocabulary.read_text(encoding="utf-8")
+        eos = json.loads(generation.read_text(encoding="utf-8"))["eos_token_id"]
         eos_token_ids = tuple(int(i) for i in (eos if isinstance(eos, list) else [eos]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"cannot read the tokenizer ({type(error).__name__}: {error}); expected "
-            f"tokenizer.json and a generation_config.json with eos_token_id in {directory}"
+            f"tokenizer.json and a generation_config.json with eos_token_id, take them from the "
+            f"checkpoint again: {directory}"
         ) from error
-    return Tokenizer(backend=_backend_from_json(text, directory), eos_token_ids=eos_token_ids)
+    tokenizer = Tokenizer(backend=_backend_from_json(text, directory), eos_token_ids=eos_token_ids)
+    if (directory / "config.json").is_file():  # not yet, while a checkpoint is being made
+        _require_same_tokens(tokenizer, load_model_config(directory), directory)
+    return tokenizer
+
+
+def _require_same_tokens(tokenizer: Tokenizer, config: ModelConfig, directory: Path) -> None:
+    """Text encoded with another model's tokens would be answered, and the answer be nonsense."""
+    theirs = {
+        "<|image_pad|>": config.image_token_id,
+        "<|video_pad|>": config.video_token_id,
+        "<|vision_start|>": config.vision_start_token_id,
+        "<|vision_end|>": config.vision_end_token_id,
+    }
+    faults = [
+        f"{token} is {tokenizer.backend.token_to_id(token)} in tokenizer.json and {token_id} in "
+        "config.json"
+        for token, token_id in theirs.items()
+        if tokenizer.backend.token_to_id(token) != token_id
+    ]
+    if tokenizer.vocab_size > config.text.vocab_size:
+        faults.append(
+            f"tokenizer.json has {tokenizer.vocab_size} tokens and config.json room for "
+            f"{config.text.vocab_size}"
+        )
+    if unknown := [i for i in tokenizer.eos_token_ids if tokenizer.backend.id_to_token(i) is None]:
+        faults.append(f"generation_config.json ends answers with {unknown}, which no token has")
+    if faults:
+        raise CheckpointError(
+            f"tokenizer and config are of two models ({'; '.join(faults)}); take all files from "
+            f"one checkpoint: {directory}"
+        )
 
 
 def _backend_from_json(text: str, directory: Path) -> tokenizers.Tokenizer:

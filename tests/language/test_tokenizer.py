@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from qwen3vl_ros.errors import CheckpointError
 from qwen3vl_ros.language.tokenizer import Tokenizer, load_tokenizer
+from qwen3vl_ros.model_config import ModelConfig
+from qwen3vl_ros.offline.config_writing import config_dict
 
 
 def test_each_digit_is_a_token(tokenizer: Tokenizer):
@@ -111,3 +113,61 @@ def test_a_broken_tokenizer_is_a_checkpoint_error(
     (directory / file).unlink() if text is None else (directory / file).write_text(text)
     with pytest.raises(CheckpointError):
         load_tokenizer(directory)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "generation_config.json"])
+def test_a_missing_file_is_named_and_where_to_take_it_from(
+    tokenizer_directory: Path, tmp_path: Path, name: str
+):
+    shutil.copytree(tokenizer_directory, tmp_path / "half")
+    (tmp_path / "half" / name).unlink()
+    with pytest.raises(
+        CheckpointError, match=f"no {name}, which .* download the checkpoint whole"
+    ):
+        load_tokenizer(tmp_path / "half")
+
+
+@pytest.fixture
+def checkpoint(tokenizer_directory: Path, config: ModelConfig, tmp_path: Path) -> Path:
+    """The tokenizer beside the config of the model that it is of."""
+    directory = tmp_path / "checkpoint"
+    shutil.copytree(tokenizer_directory, directory)
+    (directory / "config.json").write_text(json.dumps(config_dict(config)))
+    return directory
+
+
+def test_a_tokenizer_beside_its_models_config_is_read(checkpoint: Path):
+    assert load_tokenizer(checkpoint).token_id("<|im_end|>")
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "message"),
+    [
+        (
+            "config.json",
+            {"image_token_id": 7},
+            r"<\|image_pad\|> is \d+ in tokenizer\.json and 7 in",
+        ),
+        ("config.json", {"video_token_id": 8}, r"<\|video_pad\|> is \d+ .* 8 in config\.json"),
+        ("config.json", {"vision_end_token_id": 9}, r"<\|vision_end\|> is"),
+        ("generation_config.json", {"eos_token_id": [7, 99999]}, r"ends answers with \[99999\]"),
+    ],
+    ids=["image", "video", "vision-end", "end-of-answer"],
+)
+def test_a_tokenizer_of_another_model_is_refused(
+    checkpoint: Path, file: str, changes: dict[str, object], message: str
+):
+    values = json.loads((checkpoint / file).read_text())
+    (checkpoint / file).write_text(json.dumps(values | changes))
+    with pytest.raises(CheckpointError, match=f"are of two models .*{message}.* one checkpoint"):
+        load_tokenizer(checkpoint)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(checkpoint: Path):
+    values = json.loads((checkpoint / "tokenizer.json").read_text())
+    last = max(token["id"] for token in values["added_tokens"])
+    more = {**values["added_tokens"][-1], "id": last + 1, "content": "<|more|>"}
+    values["added_tokens"].append(more)
+    (checkpoint / "tokenizer.json").write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=rf"has {last + 2} tokens .* room for {last + 1}"):
+        load_tokenizer(checkpoint)
