@@ -10,8 +10,10 @@ as well:
 REFER, POINT, DETECT_3D, LOCATE_MOMENT  technical report (arXiv 2511.21631, appendix)
 DETECT                                  ODinW evaluation of QwenLM/Qwen3-VL
 LIST_EVENTS, TRACK                      QwenLM/Qwen3-VL cookbooks/video_understanding.ipynb
-SPOT_TEXT                               QwenLM/Qwen3-VL cookbooks/ocr.ipynb, by copies of it in
-                                        public repositories: the notebook itself was not read
+SPOT_TEXT                               QwenLM/Qwen3-VL cookbooks/ocr.ipynb, by three copies of
+                                        its words in public repositories, line and word level
+                                        alike in all; that cell of the notebook was not read (the
+                                        one for Qwen2.5-VL ends after "in JSON format.")
 COUNT                                   POINT's: no prompt of its own is published; the cookbooks
                                         point at every object and count the points
 ASK, COMPARE, ZOOM, ACT                 the asker's own words; ZOOM's tool as QwenLM/Qwen-Agent

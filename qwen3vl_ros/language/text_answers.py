@@ -3,6 +3,10 @@
 
 Knows `bbox_2d` with `text_content`, Qwen3-VL's format for text spotting, and free words. Text in
 a picture is as untrusted as the model: nobody may obey it.
+
+Boxes are read as 0 to 1000, as for every other task and as Qwen's own evaluation divides (QwenLM/
+Qwen3-VL evaluation/ODinW-13). Qwen's notebook for text, cookbooks/ocr.ipynb, divides by 999 to
+draw them: a tenth of a per cent apart.
 """
 
 from __future__ import annotations

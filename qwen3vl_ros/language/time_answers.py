@@ -4,11 +4,19 @@
 Knows the formats that Qwen3-VL's three video prompts ask for, and no frame. Times are seconds from
 the first frame; what lies beyond the end of the video is dropped or clipped, with a note.
 
-Verified:     TRACK's format stands in its prompt. For LIST_EVENTS the 235B model answered, in
-              Qwen's notebook, with one object of {"mm:ss.ff - mm:ss.ff": "description", ...}.
-Not verified: no answer to LOCATE_MOMENT's prompt is published; a span in words ("12.5 - 18.0
-              seconds") is what other people's evaluations of it read. The lists of objects read
-              for LIST_EVENTS and LOCATE_MOMENT have the keys that a model is likely to choose.
+What is known of answers, by QwenLM/Qwen3-VL cookbooks/video_understanding.ipynb, the one for
+Qwen3-VL and earlier ones (in its history) for Qwen2.5-VL:
+
+LOCATE_MOMENT  Qwen2.5-VL, asked nearly so, says one sentence that ends in "happens in 64.0 - 72.0
+               seconds", or in two such times as mm:ss.ff where that was asked for. No answer of
+               Qwen3-VL to the prompt of its report is published; evaluations of it by others read
+               a span in words as well.
+LIST_EVENTS    Qwen3-VL (235B): one object of {"mm:ss.ff - mm:ss.ff": "description", ...}.
+               Qwen2.5-VL, same prompt: a list of objects with start_time, end_time, description.
+TRACK          the format stands in its prompt; the notebook reads it, and shows no answer.
+
+Other keys that are read ("start", "timestamp", "caption", ...) are guesses at what a model may
+choose.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times as Qwen3-VL writes them, and spans of time in its words.
 
-Knows "12.5", "12.5 seconds", "<12.5 seconds>", "mm:ss.ff" and "h:mm:ss.ff". Qwen says of "ff" only
-that it belongs to the format; it is read as the decimals of a second, which its own examples
-("12:34.56s") fit. Were it a frame number, a time would be wrong by less than a second.
+Knows "12.5", "12.5 seconds", "<12.5 seconds>", "mm:ss.ff" and "h:mm:ss.ff". "ff" are decimals of
+a second: Qwen's own notebook for Qwen2.5-VL reads it so (strptime's %M:%S.%f), answers in it end
+in .80 and .90, which no frame number of a video at 25 or 30 frames a second could be, and Qwen's
+developers write hundredths ("01:23.45", QwenLM/Qwen3-VL issue 950).
 """
 
 from __future__ import annotations

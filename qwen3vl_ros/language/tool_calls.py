@@ -22,8 +22,8 @@ from .json_scan import Value, Word, scan_object
 from .labels import clean_label, clean_words
 from .reading import Reading, answer_start, excerpt
 
-# Qwen's notebook for mobile_use says "The screen's resolution is 999x999" and divides by 999.
-# Nothing official was found for computer_use; copies of its prompt say 1000x1000.
+# What Qwen's notebooks tell the model the screen is, and divide by: mobile_agent.ipynb 999x999,
+# computer_use.ipynb 1000x1000 (QwenLM/Qwen3-VL cookbooks; the latter as a fork of it has it).
 MOBILE_FULL_SCALE, COMPUTER_FULL_SCALE = 999.0, FULL_SCALE
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"

@@ -5,7 +5,9 @@ Knows no weights. Released shapes are here to count parameters and to make small
 checkpoint's shape is always read from its own `config.json`, never looked up here. Instruct and
 Thinking checkpoints of a size have one shape.
 
-The text widths of 235B-A22B are those of its text-only ancestor; its own config was not seen.
+The config of 235B-A22B was not seen itself; two public accounts of it (a training script's
+arguments, an architecture sheet made from it) agree with the numbers here, and those with its
+text-only ancestor's.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ In a picture of 1000 x 500 pixels, x is a pixel and y half a one; the video take
 from __future__ import annotations
 
 from qwen3vl_ros.language.answers import AnyReading, read_answer
-from qwen3vl_ros.language.parsing import Answer
+from qwen3vl_ros.language.parsing import Answer, AnswerObject
 from qwen3vl_ros.scene.answers import Count, Moment, Step, TextSpan, TimedBox
 from qwen3vl_ros.scene.detections import TASKS_WITHOUT_TEXT, Query, Task
 from qwen3vl_ros.scene.tools import Tool
@@ -50,7 +50,11 @@ def one(item: object) -> list[object]:
         return [item.start_s, item.end_s, item.label]
     if isinstance(item, TimedBox):
         return [item.time_s, item.xyxy_px.tolist(), item.label]
-    return [item.label]
+    assert isinstance(item, AnswerObject)
+    if item.box is not None:
+        return [item.label, item.box.T_frame_box[:3, 3].tolist(), item.box.size_m.tolist()]
+    place = item.xyxy_px if item.uv_px is None else item.uv_px
+    return [item.label, place.tolist()]
 
 
 def text_span(numbers: str = "[0, 200, 400, 300]", text: str = "EXIT") -> str:
@@ -63,6 +67,19 @@ def point(numbers: str = "[10, 20]", label: str = "point_1") -> str:
 
 def timed(time: str = "1.0", numbers: str = "[0, 200, 400, 300]", label: str = "") -> str:
     return f'{{"time": {time}, "bbox_2d": {numbers}, "label": "{label}"}}'
+
+
+def box(numbers: str = "[0, 200, 400, 300]", label: str = "cup") -> str:
+    return f'{{"bbox_2d": {numbers}, "label": "{label}"}}'
+
+
+def box_3d(numbers: str = "[1, 0, 4, 2, 1, 1, 0, 0.5, 0]", label: str = "car") -> str:
+    return f'{{"bbox_3d": {numbers}, "label": "{label}"}}'
+
+
+def listed(*objects: str) -> str:
+    """As Qwen3-VL writes a list of objects."""
+    return "```json\n[\n\t" + ",\n\t".join(objects) + "\n]\n```"
 
 
 def call(name: str = "grasp", arguments: str = '{"force_n": 2}') -> str:

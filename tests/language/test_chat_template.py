@@ -2,9 +2,11 @@
 """Chats are spelled as the checkpoints' own templates spell them, and the ids are those of it.
 
 The two templates in data/ are ours, rendered by transformers here. On 2026-11-22 both, and our
-own text, were equal to the released templates (as the public repository xorbitsai/inference holds
-them for Qwen3-VL Instruct and Thinking) on 2,500 chats each of the kind drawn below, and on those
-with names. The released checkpoints' own files could not be fetched.
+own text, were equal to the released templates, as public repositories hold them, on 2,500 chats
+of the kind drawn below and on those with names: both as in xorbitsai/inference, Instruct also as
+in christian-bick/edugraph-classify-qwen3vl (which adds a system turn of its own). A third
+repository's copy of Thinking's, a preset for LM Studio, has the same words. The files of the
+released checkpoints themselves could not be fetched.
 """
 
 from __future__ import annotations
