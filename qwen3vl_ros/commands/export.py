@@ -7,6 +7,13 @@ import argparse
 from pathlib import Path
 
 from .command import CHECKPOINT, Commands, add_command, positive, workshop
+from .progress_bar import Effort, progress_bar
+
+PRECISIONS = ("float32", "bfloat16", "float16", "int8", "int4", "int4-128", "int4-a16")
+# As manifests name those whose tower is otherwise.
+WITH_TOWER = tuple(
+    f"{name}-tower32" if name == "float16" else f"{name}-tower16" for name in PRECISIONS
+)
 
 
 def add(commands: Commands) -> None:
@@ -19,7 +26,18 @@ def add(commands: Commands) -> None:
         "--output", type=Path, default=CHECKPOINT.parent, help="parent of the engines"
     )
     parser.add_argument(
-        "--precision", nargs="+", default=["float32", "int4"], choices=["float32", "int4"]
+        "--precision",
+        nargs="+",
+        default=["float32", "int4"],
+        choices=[*PRECISIONS, *WITH_TOWER],
+        metavar="NAME",
+        help=f"of the weights: {', '.join(PRECISIONS)}; int4 has blocks of 32, int4-a16 computes "
+        "in float16, for GPUs",
+    )
+    parser.add_argument(
+        "--tower",
+        choices=["float32", "float16"],
+        help="of the vision tower; by default as the rest, and float32 where that has few bits",
     )
     parser.add_argument(
         "--cache-length",
@@ -33,11 +51,20 @@ def export(options: argparse.Namespace) -> int:
     """Write the engines of a checkpoint, one directory a precision."""
     with workshop("export"):
         from ..offline.export import export_checkpoint
+        from ..offline.precisions import with_tower
 
-    for precision in options.precision:
+    # All of them before the first is written: a wrong name shall not cost an export.
+    for precision in [with_tower(name, options.tower) for name in options.precision]:
         target = options.output / f"onnxruntime-{precision}"
-        export_checkpoint(
-            options.checkpoint, target, precision=precision, cache_length=options.cache_length
-        )
-        print(f"{precision}: {target}")
+        effort = Effort()
+        with progress_bar() as progress:
+            export_checkpoint(
+                options.checkpoint,
+                target,
+                precision=precision,
+                cache_length=options.cache_length,
+                progress=progress,
+            )
+        size = sum(file.stat().st_size for file in target.iterdir())
+        print(f"{precision}: {target}, {size / 1e6:.1f} MB, {effort}")
     return 0

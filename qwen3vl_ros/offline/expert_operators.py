@@ -7,55 +7,65 @@ a layer, not all of them.
 
 Both want a matrix (out, in) for each expert, and gate and up projection row by row in turn; a
 checkpoint has (in, out), all of gate before all of up. So experts, and only they, are stored
-otherwise than in the checkpoint. In four bits they are blocks of 32 along `in`, packed as for
+otherwise than in the checkpoint. In few bits they are blocks along `in`, packed as for
 `MatMulNBits`.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
-from .quantization import ACCURACY_LEVEL, BLOCK_SIZE, int4_from_float
-from .stored_weights import Float32, StoredWeights, lazy_tensor
+from .precisions import Precision
+from .quantization import ACCURACY_LEVEL
+from .stored_weights import Float32, RoundedWeight, StoredWeights
+from .streamed_tensor import Pieces
 
 GATE_UP, DOWN = 2, 4  # inputs of MoE
 GATE_UP_NAME = ".gate_up_proj"
 
 
-def attach_experts(graph: ir.Graph, weights: StoredWeights, *, four_bits: bool) -> None:
-    """Give every `MoE` of a traced graph its weights, or make it a `QMoE` of four bits."""
+def attach_experts(
+    graph: ir.Graph, weights: StoredWeights, precision: Precision
+) -> Mapping[str, Pieces]:
+    """Turn the experts of every `MoE` of a traced graph, or make it a `QMoE` of few bits.
+
+    Returns the numbers of the initializers that this adds, by name.
+    """
+    sources: dict[str, Pieces] = {}
     for node in [node for node in graph if node.op_type == "MoE"]:
         gate_up, down = (_stored(node, index, weights) for index in (GATE_UP, DOWN))
-        if not four_bits:
-            node.replace_input_with(GATE_UP, _float_initializer(graph, gate_up))
-            node.replace_input_with(DOWN, _float_initializer(graph, down))
+        if precision.bits is None:
+            for index, experts in ((GATE_UP, gate_up), (DOWN, down)):
+                value = ir.val(f"{experts.name}.rows", ir.DataType.FLOAT, experts.rows_shape)
+                graph.initializers.add(value)
+                sources[str(value.name)] = experts.rows
+                node.replace_input_with(index, value)
             continue
-        packed, scales = _int4_initializers(graph, gate_up)
-        packed_down, scales_down = _int4_initializers(graph, down)
+        codes, scales = _rounded_initializers(graph, gate_up, precision, sources)
+        codes_down, scales_down = _rounded_initializers(graph, down, precision, sources)
         attributes = {name: attribute.value for name, attribute in node.attributes.items()}
-        four_bit_node = ir.node(
+        rounded_node = ir.node(
             "QMoE",
-            [*node.inputs[:2], packed, scales, None, packed_down, scales_down],
+            [*node.inputs[:2], codes, scales, None, codes_down, scales_down],
             {
                 **attributes,
-                "expert_weight_bits": 4,
-                "block_size": BLOCK_SIZE,
+                "expert_weight_bits": precision.bits,
+                "block_size": precision.block_size,
                 "weights_prepacked": 0,
                 "accuracy_level": ACCURACY_LEVEL,
             },
             domain="com.microsoft",
         )
-        out, old = four_bit_node.outputs[0], node.outputs[0]
+        out, old = rounded_node.outputs[0], node.outputs[0]
         out.name, out.shape, out.type = old.name, old.shape, old.type
-        graph.insert_before(node, four_bit_node)
+        graph.insert_before(node, rounded_node)
         ir.convenience.replace_all_uses_with(old, out, replace_graph_outputs=True)
         graph.remove(node, safe=True)
+    return sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,27 +81,8 @@ class _Experts:
         experts, in_features, out_features = self.shape
         return experts, out_features, in_features
 
-    def rows(self) -> Float32:
-        """(E, out, in), filled an expert at a time."""
-        filled = np.empty(self.rows_shape, np.float32)
-        for expert, rows in enumerate(self._each()):
-            filled[expert] = rows
-        return filled
-
-    @functools.lru_cache(maxsize=1)  # noqa: B019 (packed and scales ask in turn)
-    def int4(self) -> tuple[npt.NDArray[np.uint8], Float32]:
-        """(E, out, in/2) uint8 and scales (E, out, in/32)."""
-        experts, out_features, in_features = self.rows_shape
-        packed = np.empty((experts, out_features, in_features // 2), np.uint8)
-        scales = np.empty((experts, out_features, in_features // BLOCK_SIZE), np.float32)
-        for expert, rows in enumerate(self._each()):
-            weight = int4_from_float(rows)
-            packed[expert] = weight.packed.reshape(out_features, -1)
-            scales[expert] = weight.scales
-        return packed, scales
-
-    def _each(self) -> Iterator[Float32]:
-        """Matrices (out, in) in the operator's order of rows."""
+    def rows(self) -> Iterator[Float32]:
+        """Matrices (out, in) in the operator's order of rows, an expert at a time."""
         for rows in self.weights.expert_rows(self.name, in_features=self.shape[1]):
             yield _in_turn(rows) if self.name.endswith(GATE_UP_NAME) else rows
 
@@ -114,21 +105,21 @@ def _stored(node: ir.Node, index: int, weights: StoredWeights) -> _Experts:
     return _Experts(weights, str(value.name), (experts, in_features, out_features))
 
 
-def _float_initializer(graph: ir.Graph, experts: _Experts) -> ir.Value:
-    value = ir.val(f"{experts.name}.rows", ir.DataType.FLOAT, experts.rows_shape)
-    value.const_value = lazy_tensor(value, experts.rows)
-    graph.initializers.add(value)
-    return value
-
-
-def _int4_initializers(graph: ir.Graph, experts: _Experts) -> tuple[ir.Value, ir.Value]:
+def _rounded_initializers(
+    graph: ir.Graph, experts: _Experts, precision: Precision, sources: dict[str, Pieces]
+) -> tuple[ir.Value, ir.Value]:
+    assert precision.bits is not None
     E, out_features, in_features = experts.rows_shape
-    packed = ir.val(f"{experts.name}.int4", ir.DataType.UINT8, (E, out_features, in_features // 2))
-    scales = ir.val(
-        f"{experts.name}.scales", ir.DataType.FLOAT, (E, out_features, in_features // BLOCK_SIZE)
+    bytes_of_row = in_features * precision.bits // 8
+    codes = ir.val(
+        f"{experts.name}.int{precision.bits}", ir.DataType.UINT8, (E, out_features, bytes_of_row)
     )
-    packed.const_value = lazy_tensor(packed, lambda: experts.int4()[0])
-    scales.const_value = lazy_tensor(scales, lambda: experts.int4()[1])
-    for value in (packed, scales):
+    blocks = in_features // precision.block_size
+    scales = ir.val(f"{experts.name}.scales", ir.DataType.FLOAT, (E, out_features, blocks))
+    rounded = RoundedWeight(
+        matrices=experts.rows, bits=precision.bits, block_size=precision.block_size
+    )
+    sources |= {str(codes.name): rounded.codes, str(scales.name): rounded.scales}
+    for value in (codes, scales):
         graph.initializers.add(value)
-    return packed, scales
+    return codes, scales

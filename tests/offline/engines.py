@@ -14,7 +14,7 @@ from qwen3vl_ros.image.preprocess import Patches
 from qwen3vl_ros.model.decoder import Decoder
 from qwen3vl_ros.model.vision import VisionEncoder
 from qwen3vl_ros.model_config import load_model_config
-from qwen3vl_ros.offline.quantization import float_from_int4, int4_from_float
+from qwen3vl_ros.offline.quantization import blocks_from_float, float_from_blocks
 from qwen3vl_ros.offline.reference_generation import prompt_hidden_states
 from qwen3vl_ros.offline.reference_model import ReferenceModel
 from qwen3vl_ros.runtime.loading import load_engines
@@ -56,8 +56,14 @@ def relative_error(got: np.ndarray, truth: np.ndarray) -> float:
     return float(np.linalg.norm(got - truth) / np.linalg.norm(truth))
 
 
+def rounded(weight: torch.Tensor, *, bits: int = 4, block_size: int = 32) -> torch.Tensor:
+    """The numbers that a weight (out, in) is in few bits."""
+    blocks = blocks_from_float(weight.detach().numpy(), bits=bits, block_size=block_size)
+    return torch.from_numpy(float_from_blocks(blocks))
+
+
 def four_bits(weight: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(float_from_int4(int4_from_float(weight.detach().numpy())))
+    return rounded(weight)
 
 
 def with_accuracy_level(directory: Path, level: int) -> None:

@@ -207,7 +207,7 @@ def with_config(**text: int) -> Callable[[Path], None]:
             id="weights-of-another-config",
         ),
         pytest.param(
-            lambda d: None, {"precision": "int3"}, ConfigError, "float32, int4", id="precision"
+            lambda d: None, {"precision": "int3"}, ConfigError, "one of float32, ", id="precision"
         ),
         pytest.param(
             lambda d: None, {"cache_length": 75}, ConfigError, "more than the 75", id="short-cache"

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from qwen3vl_ros.offline.quantization import float_from_int4, int4_from_float
+from qwen3vl_ros.offline.quantization import float_from_blocks, int4_from_float
 from qwen3vl_ros.runtime.onnxruntime_engine import OnnxRuntimeEngine
 
 
@@ -20,7 +20,7 @@ def test_sixteen_levels_come_back_exactly():
     weight = np.stack([np.tile(levels, 2), np.tile(levels / 16, 2)])
     quantised = int4_from_float(weight)
     assert quantised.scales.tolist() == [[1.0], [1 / 16]]
-    np.testing.assert_array_equal(float_from_int4(quantised), weight)
+    np.testing.assert_array_equal(float_from_blocks(quantised), weight)
 
 
 def test_two_neighbours_share_a_byte_the_first_in_the_low_half():
@@ -35,7 +35,7 @@ def test_two_neighbours_share_a_byte_the_first_in_the_low_half():
 def test_no_weight_moves_further_than_its_blocks_step(in_features):
     """Half a step, or a whole one for the code that would be +8."""
     weight = random_weight(5, in_features)
-    back = float_from_int4(int4_from_float(weight))
+    back = float_from_blocks(int4_from_float(weight))
     steps = np.repeat(np.abs(int4_from_float(weight).scales), 32, axis=1)[:, :in_features]
     assert back.shape == weight.shape
     assert (np.abs(back - weight) <= steps + 1e-6).all()
@@ -45,7 +45,7 @@ def test_no_weight_moves_further_than_its_blocks_step(in_features):
 def test_a_block_of_zeros_stays_zero():
     weight = random_weight(2, 64)
     weight[0, 32:] = 0
-    back = float_from_int4(int4_from_float(weight))
+    back = float_from_blocks(int4_from_float(weight))
     assert np.isfinite(back).all()
     assert not back[0, 32:].any()
 
@@ -77,4 +77,4 @@ def test_the_operator_multiplies_by_the_weights_we_say_it_does(tmp_path, in_feat
     ir.save(ir.Model(graph, ir_version=10), tmp_path / "product.onnx")
     rows = np.random.default_rng(1).normal(size=(3, in_features)).astype(np.float32)
     got = OnnxRuntimeEngine(tmp_path / "product.onnx", threads=1).run({"x": rows})["y"]
-    np.testing.assert_allclose(got, rows @ float_from_int4(quantised).T, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(got, rows @ float_from_blocks(quantised).T, rtol=1e-4, atol=1e-4)
