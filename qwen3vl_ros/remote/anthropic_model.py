@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
@@ -66,6 +67,7 @@ class AnthropicModel:
             # A key goes to the named server and to no other.
             http_client=anthropic.DefaultHttpxClient(follow_redirects=False),
         )
+        weakref.finalize(self, self._client.close)  # with the model go its connections
         self._greedy = True
 
     @property

@@ -17,6 +17,7 @@ Not verified: how SGLang and DashScope order parts, and whether DashScope tells 
 from __future__ import annotations
 
 import base64
+import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
@@ -68,6 +69,7 @@ class OpenAIModel:
             # A key goes to the named server and to no other.
             http_client=openai.DefaultHttpxClient(follow_redirects=False),
         )
+        weakref.finalize(self, self._client.close)  # with the model go its connections
         self._without_logprobs: set[tuple[bool, bool]] = set()
 
     @property
