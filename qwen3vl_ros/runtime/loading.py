@@ -6,6 +6,7 @@ The only place that asks for an engine's flavour; everything above sees `Engine`
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,11 @@ import numpy.typing as npt
 
 from ..errors import EngineError
 from .engine import Engine
+from .flavours import PLAN_RUNTIMES
+from .machine import Machine, check_machine, onnxruntime_notes, onnxruntime_version
 from .manifest import EMBEDDING_FILE, GRAPH_FILES, Manifest, verify_engine_dir
+
+_LOG = logging.getLogger(__name__)
 
 TINY_ENGINE = Path("engines") / "tiny" / "onnxruntime-int4"
 
@@ -41,6 +46,7 @@ class Engines:
         manifest: checked against the files.
         vision, decoder, lm_head: the three graphs (docs: graph contracts).
         embed_tokens: (vocab_size, D) float32 or float16, mapped from its file, read only.
+        notes: what differs between where the engine was made and here, and is no hindrance.
     """
 
     manifest: Manifest
@@ -48,6 +54,7 @@ class Engines:
     decoder: Engine
     lm_head: Engine
     embed_tokens: npt.NDArray[np.floating]
+    notes: tuple[str, ...] = ()
 
 
 def load_engines(
@@ -55,37 +62,91 @@ def load_engines(
 ) -> Engines:
     """Check an engine directory and load its graphs for one sequence at a time.
 
+    No runtime sees a graph before every file has the hash, and the machine the facts, that the
+    manifest names.
+
     Args:
         directory: an engine directory.
         threads: CPU threads of a pass; 0 takes every core.
         providers: ONNX Runtime's execution providers, in order; None takes what is installed.
 
     Raises:
-        EngineError: see `verify_engine_dir`; or a graph cannot be loaded.
+        EngineError: see `verify_engine_dir` and `check_machine`; or a graph cannot be loaded, or
+            the directory was replaced meanwhile.
         MissingDependency: the runtime of this flavour is not installed.
     """
-    manifest = verify_engine_dir(directory)
-    paths = [directory / name for name in GRAPH_FILES[manifest.flavour]]
+    identity = _identity(directory)
+    try:
+        manifest = verify_engine_dir(directory)
+        engines = _loaded(directory, manifest, threads=threads, providers=providers)
+    except EngineError as error:
+        if _identity(directory) == identity:
+            raise
+        raise _replaced(directory) from error
+    # Graphs are opened by name, one after the other: some could be of another engine by now.
+    if _identity(directory) != identity:
+        raise _replaced(directory)
+    for note in engines.notes:
+        _LOG.warning("%s: %s", directory, note)
+    return engines
+
+
+def _loaded(
+    directory: Path, manifest: Manifest, *, threads: int, providers: Sequence[str] | None
+) -> Engines:
+    if manifest.flavour in PLAN_RUNTIMES:
+        check_machine(manifest, _this_machine(), directory)
+        notes: tuple[str, ...] = ()
+    else:
+        running = onnxruntime_version()
+        notes = onnxruntime_notes(manifest, running) if running else ()
     lengths = {"B": 1, "cache_length": manifest.cache_length}
     vision, decoder, lm_head = (
         _load(
-            path,
+            directory / name,
             flavour=manifest.flavour,
             lengths=lengths,
             threads=threads,
             providers=providers,
         )
-        for path in paths
+        for name in GRAPH_FILES[manifest.flavour]
     )
     try:
         table = np.load(directory / EMBEDDING_FILE, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise EngineError(
             f"{EMBEDDING_FILE} is not a plain array: {error}; export the engine again: {directory}"
         ) from error
     return Engines(
-        manifest=manifest, vision=vision, decoder=decoder, lm_head=lm_head, embed_tokens=table
+        manifest=manifest,
+        vision=vision,
+        decoder=decoder,
+        lm_head=lm_head,
+        embed_tokens=table,
+        notes=notes,
     )
+
+
+def _identity(directory: Path) -> tuple[int, int] | None:
+    """Of what stands at this path now; a build puts another directory there."""
+    try:
+        status = directory.stat()
+    except (OSError, ValueError):  # nothing there, or no path at all: said where it is read
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _replaced(directory: Path) -> EngineError:
+    return EngineError(
+        f"another engine took this one's place while it was being loaded; load it again: "
+        f"{directory}"
+    )
+
+
+def _this_machine() -> Machine:
+    from .tensorrt_engine import this_machine
+
+    return this_machine()
 
 
 def _load(

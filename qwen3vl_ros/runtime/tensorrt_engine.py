@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ..errors import EngineError, MissingDependency
 from .engine import PAST, PRESENT, TensorSpec, check_feeds, is_resident
+from .machine import Machine, driver_version
 
 try:
     import tensorrt as trt
@@ -165,6 +166,24 @@ class TensorRTEngine:
         self._context.set_input_shape(spec.name, shape)
         self._context.set_tensor_address(spec.name, address)
         self._context.set_tensor_address(PRESENT + spec.name.removeprefix(PAST), address)
+
+
+def this_machine() -> Machine:
+    """What plans are held against before any is read; the GPU is the one CUDA uses now."""
+    attributes = cudart.cudaDeviceAttr
+    device = _checked(cudart.cudaGetDevice())
+    major, minor = (
+        _checked(cudart.cudaDeviceGetAttribute(attribute, device))
+        for attribute in (
+            attributes.cudaDevAttrComputeCapabilityMajor,
+            attributes.cudaDevAttrComputeCapabilityMinor,
+        )
+    )
+    return Machine(
+        tensorrt_version=str(trt.__version__),
+        gpu_architecture=f"sm_{major}{minor}",
+        driver=driver_version(),
+    )
 
 
 def _checked(result: tuple[Any, ...]) -> Any:

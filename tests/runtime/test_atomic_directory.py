@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qwen3vl_ros.errors import EngineError
+from qwen3vl_ros.errors import CheckpointError, EngineError
 from qwen3vl_ros.runtime.atomic_directory import replaced_directory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,16 +67,14 @@ def test_a_directory_and_its_parents_are_made(tmp_path):
 
 
 def test_an_error_midway_leaves_the_old_engine_whole(tmp_path):
-    """A full disk, say."""
-
-    def fill_the_disk() -> None:
+    def give_up() -> None:
         with replaced_directory(tmp_path / "engine", marker=MARKER) as partial:
             (partial / "graph").write_text("half of the new")
-            raise OSError("No space left on device")
+            raise CheckpointError("a tensor is missing")
 
     write(tmp_path / "engine", "old")
-    with pytest.raises(OSError, match="No space left"):
-        fill_the_disk()
+    with pytest.raises(CheckpointError):
+        give_up()
     assert content(tmp_path / "engine") == {"graph": "old", MARKER: "{}"}
     assert [path.name for path in tmp_path.iterdir()] == ["engine"]
 
@@ -93,7 +91,8 @@ def test_a_writer_killed_midway_leaves_the_old_engine_whole_and_the_way_free(tmp
 def test_two_writers_of_one_directory_do_not_mix(tmp_path):
     first = half_written(tmp_path / "engine")
     try:
-        with pytest.raises(EngineError, match="another process"):
+        busy = rf"process {first.pid} on .* has written for \d+ s"
+        with pytest.raises(EngineError, match=busy):
             write(tmp_path / "engine", "second")
         write(tmp_path / "other", "beside it")
     finally:

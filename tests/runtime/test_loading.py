@@ -3,16 +3,30 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import shutil
+import sys
+import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from qwen3vl_ros import runtime
 from qwen3vl_ros.errors import EngineError, MissingDependency
 from qwen3vl_ros.runtime import loading
+from qwen3vl_ros.runtime.atomic_directory import replaced_directory
 from qwen3vl_ros.runtime.loading import load_engines, tiny_engine_directory
-from qwen3vl_ros.runtime.manifest import MANIFEST_FILE
+from qwen3vl_ros.runtime.machine import Machine
+from qwen3vl_ros.runtime.manifest import (
+    GRAPH_FILES,
+    MANIFEST_FILE,
+    read_manifest,
+    write_manifest,
+)
+
+ORIN = Machine(tensorrt_version="10.3.0.30", gpu_architecture="sm_87", driver="540.4.0")
 
 
 @pytest.fixture
@@ -45,30 +59,162 @@ def test_an_engine_directory_becomes_three_graphs_and_a_table(engine_dir):
     assert not engines.embed_tokens.flags.writeable
 
 
-def test_nothing_is_loaded_from_a_directory_that_was_tampered_with(engine_dir, monkeypatch):
-    from qwen3vl_ros.runtime import loading
+@pytest.fixture
+def opened(monkeypatch) -> list[str]:
+    """Names of the graphs that ONNX Runtime was asked to open; it opens them."""
+    from qwen3vl_ros.runtime.onnxruntime_engine import ort
 
-    def never(*_: object) -> None:
-        raise AssertionError("a graph was opened before its hash was checked")
+    names = []
+    session = ort.InferenceSession
 
-    monkeypatch.setattr(loading, "_load", never)
-    graph = engine_dir / "decoder.onnx"
-    content = bytearray(graph.read_bytes())
-    content[100] ^= 1
-    graph.write_bytes(content)
+    def spy(graph: Path, *args: Any, **kwargs: Any) -> Any:
+        names.append(Path(graph).name)
+        return session(graph, *args, **kwargs)
+
+    monkeypatch.setattr(ort, "InferenceSession", spy)
+    return names
+
+
+def flip_a_byte(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_the_runtime_opens_the_graphs_of_a_whole_engine(engine_dir, opened):
+    load_engines(engine_dir, threads=1)
+    assert opened == ["vision.onnx", "decoder.onnx", "lm_head.onnx"]
+
+
+@pytest.mark.parametrize(
+    "name", ["vision.onnx", "lm_head.onnx", "lm_head.onnx.data", "embed_tokens.npy"]
+)
+def test_one_wrong_byte_anywhere_and_the_runtime_is_never_called(engine_dir, opened, name):
+    flip_a_byte(engine_dir / name)
     with pytest.raises(EngineError) as refusal:
         load_engines(engine_dir)
-    assert refusal.value.field == "files.decoder.onnx"
+    assert refusal.value.field == f"files.{name}"
+    assert opened == []
 
 
-def test_a_plan_without_tensorrt_says_what_to_install(engine_dir):
-    """An engine built on a Jetson and copied to a laptop."""
-    manifest = json.loads((engine_dir / MANIFEST_FILE).read_text())
-    for name in ("vision", "decoder", "lm_head"):
-        shutil.copy(engine_dir / f"{name}.onnx", engine_dir / f"{name}.plan")
-        manifest["files"][f"{name}.plan"] = manifest["files"][f"{name}.onnx"]
-    manifest["flavour"] = "tensorrt"
-    (engine_dir / MANIFEST_FILE).write_text(json.dumps(manifest))
-    with pytest.raises(MissingDependency, match="tensorrt") as missing:
+def test_files_of_somebody_else_never_reach_the_runtime(engine_dir, opened):
+    (engine_dir / "decoder.onnx.data").chmod(0o666)
+    with pytest.raises(EngineError, match=r"decoder\.onnx\.data can be written by every user"):
         load_engines(engine_dir)
+    assert opened == []
+
+
+def test_what_was_noted_about_the_runtime_is_said_once(engine_dir, monkeypatch, caplog):
+    monkeypatch.setattr(loading, "onnxruntime_version", lambda: "99.0.0")
+    engines = load_engines(engine_dir, threads=1)
+    (note,) = engines.notes
+    assert "another major version, 99.0.0" in note
+    assert [record.getMessage() for record in caplog.records] == [f"{engine_dir}: {note}"]
+
+
+def test_an_engine_replaced_while_it_is_loaded_is_not_half_of_each(engine_dir, monkeypatch):
+    """The first graph of one export with the second of another would answer, and be wrong."""
+    real = loading._load
+
+    def replace_in_between(path: Path, **kwargs: Any) -> Any:
+        if path.name == "decoder.onnx":
+            with replaced_directory(engine_dir, marker=MANIFEST_FILE) as partial:
+                shutil.copytree(engine_dir, partial, dirs_exist_ok=True)
+        return real(path, **kwargs)
+
+    monkeypatch.setattr(loading, "_load", replace_in_between)
+    with pytest.raises(EngineError, match="took this one's place while it was being loaded"):
+        load_engines(engine_dir, threads=1)
+    monkeypatch.undo()
+    load_engines(engine_dir, threads=1)
+
+
+def test_what_is_missing_while_it_is_replaced_is_called_replaced_too(engine_dir, monkeypatch):
+    def replaced(path: Path, **_: Any) -> Any:
+        engine_dir.rename(engine_dir.parent / "aside")
+        raise EngineError(f"cannot load {path}")
+
+    monkeypatch.setattr(loading, "_load", replaced)
+    with pytest.raises(EngineError, match="took this one's place"):
+        load_engines(engine_dir, threads=1)
+
+
+@pytest.fixture
+def plan_dir(engine_dir) -> Path:
+    """A directory of plans, none of which could be deserialised."""
+    manifest = read_manifest(engine_dir)
+    for graph in GRAPH_FILES["onnxruntime"]:
+        (engine_dir / graph).rename((engine_dir / graph).with_suffix(".plan"))
+    write_manifest(
+        engine_dir,
+        flavour="tensorrt",
+        precision=manifest.precision,
+        model_type=manifest.model_type,
+        weights_sha256=manifest.weights_sha256,
+        cache_length=manifest.cache_length,
+        max_visual_tokens=manifest.max_visual_tokens,
+        profiles={plan: [] for plan in GRAPH_FILES["tensorrt"]},
+        tools={"tensorrt": ORIN.tensorrt_version},
+        gpu_architecture=ORIN.gpu_architecture,
+        driver=ORIN.driver,
+    )
+    return engine_dir
+
+
+class Deserialised(Exception):
+    """What a runtime would have done to a plan."""
+
+
+@pytest.fixture
+def tensorrt_on(monkeypatch) -> Callable[[Machine], None]:
+    """A stand-in for TensorRT and its GPU, which no machine here has."""
+
+    def install(machine: Machine) -> None:
+        module = types.ModuleType("qwen3vl_ros.runtime.tensorrt_engine")
+
+        def deserialise(plan: Path, **_: Any) -> None:
+            raise Deserialised(plan.name)
+
+        vars(module).update(TensorRTEngine=deserialise, this_machine=lambda: machine)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.delattr(runtime, "tensorrt_engine", raising=False)
+
+    return install
+
+
+def test_plans_reach_the_runtime_on_the_machine_they_were_built_for(plan_dir, tensorrt_on):
+    tensorrt_on(ORIN)
+    with pytest.raises(Deserialised, match=r"vision\.plan"):
+        load_engines(plan_dir)
+
+
+@pytest.mark.parametrize(
+    ("machine", "field"),
+    [
+        pytest.param({"tensorrt_version": "10.3.0.26"}, "tools.tensorrt", id="tensorrt"),
+        pytest.param({"gpu_architecture": "sm_89"}, "gpu_architecture", id="gpu"),
+        pytest.param({"driver": "535.0.0"}, "driver", id="driver"),
+    ],
+)
+def test_plans_of_another_machine_are_refused_before_they_are_deserialised(
+    plan_dir, tensorrt_on, machine, field
+):
+    tensorrt_on(dataclasses.replace(ORIN, **machine))
+    with pytest.raises(EngineError, match="qwen3vl build") as refusal:
+        load_engines(plan_dir)
+    assert refusal.value.field == field
+
+
+def test_a_plan_with_a_wrong_byte_is_refused_before_it_is_deserialised(plan_dir, tensorrt_on):
+    tensorrt_on(ORIN)
+    flip_a_byte(plan_dir / "lm_head.plan")
+    with pytest.raises(EngineError) as refusal:
+        load_engines(plan_dir)
+    assert refusal.value.field == "files.lm_head.plan"
+
+
+def test_a_plan_without_tensorrt_says_what_to_install(plan_dir):
+    """An engine built on a Jetson and copied to a laptop."""
+    with pytest.raises(MissingDependency, match="tensorrt") as missing:
+        load_engines(plan_dir)
     assert missing.value.package == "tensorrt"
