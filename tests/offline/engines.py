@@ -37,7 +37,7 @@ def engine_logits(directory: Path, question: tuple[np.ndarray, Patches]) -> np.n
         stop_token_ids=(),
     )
     input_ids, patches = question
-    first = decoder.prefill(input_ids, encoder.encode(patches))
+    first = decoder.prefill(input_ids, (encoder.encode(patches),))
     return np.stack([first, *decoder.decode(np.array([3, 1, 4]))])
 
 
