@@ -87,6 +87,7 @@ def export_checkpoint(
             partial,
             flavour="onnxruntime",
             precision=precision,
+            vision_precision="float32",
             model_type=config.model_type,
             weights_sha256=weights_sha256(weights.files),
             cache_length=room.cache_length,
