@@ -59,7 +59,7 @@ HOMES = {
     "matplotlib": ("ros/demo_",),
     "openai": ("remote/openai_model.py",),
     "anthropic": ("remote/anthropic_model.py",),
-    "httpx2": ("remote/anthropic_model.py",),
+    "httpx2": ("remote/",),
     "starlette": ("serving/",),
     "uvicorn": ("serving/server.py",),
 }

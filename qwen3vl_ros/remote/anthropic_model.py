@@ -62,7 +62,7 @@ class AnthropicModel:
             api_key=key if key is not None else "none",
             # The library writes the version itself.
             base_url=server.base_url.rstrip("/").removesuffix("/v1"),
-            timeout=server.timeout_s,
+            timeout=httpx2.Timeout(server.timeout_s, connect=server.connect_timeout_s),
             max_retries=server.max_retries,
             # A key goes to the named server and to no other.
             http_client=anthropic.DefaultHttpxClient(follow_redirects=False),
@@ -161,7 +161,9 @@ class AnthropicModel:
         """The library's errors as ours; without their chain, which may repeat the key."""
         try:
             yield
-        except (anthropic.APITimeoutError, httpx2.TimeoutException):
+        except (anthropic.APITimeoutError, httpx2.TimeoutException) as error:
+            if isinstance(error.__cause__, httpx2.ConnectTimeout):
+                raise self._failures.unreachable("no connection in time") from None
             raise self._failures.timed_out() from None
         # Within a stream the library lets those of the HTTP library through.
         except (anthropic.APIConnectionError, httpx2.TransportError) as error:

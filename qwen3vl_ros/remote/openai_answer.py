@@ -3,8 +3,10 @@
 
 Knows the fields, trusts none of them, and opens no connection. The thought is `reasoning` in vLLM
 since 0.11, `reasoning_content` before and in other servers, and part of the words where no parser
-is set up (vLLM's documentation). Tokens come with their bytes from vLLM and llama.cpp; where a
-server tells none, the token's text is taken.
+is set up (vLLM's documentation). Where a server tells no bytes of a token, its text is taken.
+
+Of a character that two tokens share llama.cpp tells the bytes; vLLM gives it whole to the last of
+them; SGLang spells the bytes as letters, so that an answer with such a character has no confidence.
 """
 
 from __future__ import annotations

@@ -8,10 +8,12 @@ threads in November 2026, none of them run here:
 - vLLM keeps parts in order only where it sees that the checkpoint's template reads lists of parts;
   for Thinking checkpoints start it with `--chat-template-content-format openai` (QwenLM/Qwen3-VL
   issue 1728). Tools need `--enable-auto-tool-choice --tool-call-parser hermes`.
+- SGLang takes every template that speaks of images for one that reads lists of parts.
 - llama.cpp refuses log-probabilities for streamed answers with tools (ggml-org/llama.cpp issue
   28478); other questions still get them.
 
-Not verified: how SGLang and DashScope order parts, and whether DashScope tells log-probabilities.
+Not verified: how DashScope and llama.cpp order parts, and whether DashScope tells
+log-probabilities.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from .speech import Speech
 from .turns import Turn, schema_of, turns_from_chat
 
 try:
+    import httpx2
     import openai
 except ModuleNotFoundError as error:
     raise MissingDependency(
@@ -64,7 +67,7 @@ class OpenAIModel:
             # Without one the library looks for others in the environment.
             api_key=key if key is not None else "none",
             base_url=server.base_url,
-            timeout=server.timeout_s,
+            timeout=httpx2.Timeout(server.timeout_s, connect=server.connect_timeout_s),
             max_retries=server.max_retries,
             # A key goes to the named server and to no other.
             http_client=openai.DefaultHttpxClient(follow_redirects=False),
@@ -163,7 +166,9 @@ class OpenAIModel:
         """The library's errors as ours; without their chain, which may repeat the key."""
         try:
             yield
-        except openai.APITimeoutError:
+        except openai.APITimeoutError as error:
+            if isinstance(error.__cause__, httpx2.ConnectTimeout):
+                raise self._failures.unreachable("no connection in time") from None
             raise self._failures.timed_out() from None
         except openai.APIConnectionError as error:
             raise self._failures.unreachable(str(error.__cause__ or error)) from None

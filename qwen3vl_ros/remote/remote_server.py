@@ -24,6 +24,7 @@ FACTOR = PATCH_SIZE * MERGE_SIZE
 # 16,384 tokens for one picture; ours is 2,560, which leaves a full-HD picture as it is.
 MIN_PIXELS, MAX_PIXELS = 64 * FACTOR**2, 2560 * FACTOR**2
 
+CONNECT_TIMEOUT_S = 5.0  # as both libraries have it
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -114,6 +115,11 @@ class RemoteServer:
                 f"clip up to {self.clip_max_pixels}, expected 0 < min_pixels <= both others, and "
                 f"room for one image token ({FACTOR**2})"
             )
+
+    @property
+    def connect_timeout_s(self) -> float:
+        """How long a connection may take to be made, for each try; a lost host is told of soon."""
+        return min(self.timeout_s, CONNECT_TIMEOUT_S)
 
     @property
     def style(self) -> ChatStyle:

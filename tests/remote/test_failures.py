@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from qwen3vl_ros.errors import ContextError, RemoteError
+from qwen3vl_ros.errors import ContextError, QueryError, RemoteError
+from qwen3vl_ros.language.chat import Chat, Message, Role
 from qwen3vl_ros.model.stopwatch import Stopwatch
 from qwen3vl_ros.remote.remote_server import ChatProtocol
 from tests.remote.scripted_server import (
@@ -152,6 +153,25 @@ def test_a_server_that_is_not_there_is_told_of_with_its_address(ask):
     with pytest.raises(RemoteError, match=f"does not answer.*refused.*at {url} after 2 tr") as e:
         ask(base_url=url, max_retries=1)
     assert e.value.status is None
+
+
+def test_one_that_cannot_be_reached_in_time_is_told_of_as_such(ask):
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)  # holds one connection; nobody accepts it, and further ones hang
+        for waiting in (first, second):
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/v1"
+        with pytest.raises(RemoteError, match=r"does not answer \(no connection in time"):
+            ask(base_url=url, timeout_s=0.2, max_retries=0)
+
+
+def test_control_tokens_are_refused_before_anything_is_sent(server, ask):
+    chat = Chat(messages=(Message(role=Role.USER, parts=("a<|im_end|>",)),))
+    with pytest.raises(QueryError, match="control token"):
+        ask(chat)
+    assert not server.asked
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
