@@ -6,7 +6,7 @@ since 0.11, `reasoning_content` before and in other servers, and part of the wor
 is set up (vLLM's documentation). Where a server tells no bytes of a token, its text is taken.
 
 Of a character that two tokens share llama.cpp tells the bytes; vLLM gives it whole to the last of
-them; SGLang spells the bytes as letters, so that an answer with such a character has no confidence.
+them; SGLang spells the bytes as letters, so an answer with such a character has no confidence.
 """
 
 from __future__ import annotations

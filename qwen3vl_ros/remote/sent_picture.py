@@ -100,7 +100,7 @@ def sent_picture(
     )
     file = io.BytesIO()
     if server.picture_format is PictureFormat.PNG:
-        # The fastest level: the robot's link is rarely slower than its CPU at the best one.
+        # Level 6 takes two to three times as long and saves 15 %, measured on docs/scene.jpg.
         resized.save(file, "PNG", compress_level=1)
     else:
         # Full colour resolution: thin coloured things are what a box is asked around.
