@@ -34,6 +34,8 @@ setup(
         "remote": requirements("remote"),
         # Lets others ask the model on this machine.
         "serve": requirements("serve"),
+        # Compares answers with the truths of data sets (docs/evaluation.md).
+        "evaluate": requirements("evaluate"),
         "workshop": requirements("workshop"),
     },
     entry_points={"console_scripts": ["qwen3vl = qwen3vl_ros.cli:main"]},

@@ -6,6 +6,7 @@
     ├── CheckpointError     weights or tokenizer missing, misshapen, or not safetensors
     ├── EngineError         an engine directory is missing, or its manifest does not match
     ├── FrameError          a camera frame (image, depth, calibration) cannot be used
+    ├── DatasetError        a data set's annotations or pictures are not what they should be
     ├── QueryError          a question that cannot be asked
     ├── AnswerError         the model answered, and the answer cannot be read
     ├── ContextError        prompt and answer do not fit the cache
@@ -51,6 +52,10 @@ class EngineError(Qwen3VLError):
 
 class FrameError(Qwen3VLError):
     """A camera frame cannot be used."""
+
+
+class DatasetError(Qwen3VLError):
+    """A data set to evaluate on cannot be used."""
 
 
 class QueryError(Qwen3VLError):

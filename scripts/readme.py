@@ -27,6 +27,7 @@ ROOMS = (
     "commands",
     "offline",
     "synthetic",
+    "evaluation",
     "serving",
     "remote",
     "model",

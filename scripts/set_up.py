@@ -64,7 +64,7 @@ def main() -> int:
         ("what runs imports", lambda: [IMPORTS_TO_RUN], lambda: check_imports(IMPORTS_TO_RUN)),
         (
             "wheels to work",
-            lambda: wheel_inputs("workshop", "remote", "serve", "test"),
+            lambda: wheel_inputs("workshop", "remote", "serve", "evaluate", "test"),
             install_wheels_to_work,
         ),
         ("all imports", lambda: [IMPORTS_TO_WORK], lambda: check_imports(IMPORTS_TO_WORK)),
@@ -216,6 +216,7 @@ def install_wheels_to_work() -> None:
     install_requirements("workshop")
     install_requirements("remote")
     install_requirements("serve")
+    install_requirements("evaluate")
     install_requirements("test")
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import FrameError
+from ..image.picture_file import pixels_of_file, rgb_from_bgr
 from ..scene.camera import Frame, Intrinsics
 from ..scene.clip import Clip
 from .command import PICTURE_SUFFIXES
@@ -34,7 +35,7 @@ def frame_from_file(path: Path, *, focal_px: float | None = None) -> Frame:
     Raises:
         FrameError: it cannot be read.
     """
-    image = _pixels(path)
+    image = pixels_of_file(path)
     return Frame(
         image=image,
         stamp_ns=0,
@@ -85,7 +86,7 @@ def _frames_of_folder(folder: Path, fps: float | None) -> Iterator[Frame]:
     for stamp_ns, file in stamped:
         if stamp_ns >= next_ns:
             next_ns = stamp_ns + round(step_s * 1e9)
-            yield Frame(image=_pixels(file), stamp_ns=stamp_ns, frame_id=FRAME_ID)
+            yield Frame(image=pixels_of_file(file), stamp_ns=stamp_ns, frame_id=FRAME_ID)
 
 
 def _frames_of_file(path: Path) -> Iterator[Frame]:
@@ -108,7 +109,7 @@ def _frames_of_file(path: Path) -> Iterator[Frame]:
             if stamp_ns <= last_ns or stamp_ns * 1e-9 < next_s:
                 continue
             last_ns, next_s = stamp_ns, stamp_ns * 1e-9 + step_s
-            yield Frame(image=_rgb(pixels), stamp_ns=stamp_ns, frame_id=FRAME_ID)
+            yield Frame(image=rgb_from_bgr(pixels), stamp_ns=stamp_ns, frame_id=FRAME_ID)
     finally:
         video.release()
     if last_ns < 0:
@@ -119,15 +120,3 @@ def _step_s(duration_s: float) -> float:
     """Seconds between frames that are kept; 0 keeps every one."""
     looks = min(max(duration_s * LOOKS_PER_SECOND, LEAST_LOOKS), MOST_LOOKS)
     return duration_s / (2 * looks)
-
-
-def _pixels(path: Path) -> npt.NDArray[np.uint8]:
-    is_file = path.is_file()  # OpenCV would log of its own that it is not
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR) if is_file else None
-    if pixels is None:
-        raise FrameError(f"cannot read a picture, expected a PNG or JPEG file: {path}")
-    return _rgb(pixels)
-
-
-def _rgb(bgr: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
