@@ -37,8 +37,39 @@ class TensorSpec:
     shape: tuple[int | str, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Running:
+    """Where the passes of a loaded graph run.
+
+    >>> print(Running(runtime="ONNX Runtime 1.32.0", on=("CPUExecutionProvider",), threads=2))
+    ONNX Runtime 1.32.0 on CPUExecutionProvider, 2 threads, not spinning
+
+    Attributes:
+        runtime: its name and version.
+        on: what it runs on, in order: a graph's nodes go to the first that can compute them.
+        threads: on the CPU, of one pass; 0 is one a core.
+        spinning: whether threads that wait keep their cores busy.
+        missing: what was asked for and did not start, where that was allowed.
+    """
+
+    runtime: str
+    on: tuple[str, ...]
+    threads: int = 0
+    spinning: bool = False
+    missing: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        threads = f"{self.threads} threads" if self.threads else "a thread for each core"
+        spinning = "spinning" if self.spinning else "not spinning"
+        return f"{self.runtime} on {', '.join(self.on)}, {threads}, {spinning}"
+
+
 class Engine(Protocol):
     """A loaded graph. One thread at a time."""
+
+    @property
+    def running(self) -> Running:
+        """Where its passes run."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

@@ -7,15 +7,16 @@ The only place that asks for an engine's flavour; everything above sees `Engine`
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import EngineError
-from .engine import Engine
+from .engine import Engine, Running
 from .flavours import PLAN_RUNTIMES
 from .machine import Machine, check_machine, onnxruntime_notes, onnxruntime_version
 from .manifest import EMBEDDING_FILE, GRAPH_FILES, Manifest, verify_engine_dir
@@ -46,6 +47,7 @@ class Engines:
         manifest: checked against the files.
         vision, decoder, lm_head: the three graphs (docs: graph contracts).
         embed_tokens: (vocab_size, D) float32 or float16, mapped from its file, read only.
+        running: where passes of the graphs run.
         notes: what differs between where the engine was made and here, and is no hindrance.
     """
 
@@ -54,31 +56,49 @@ class Engines:
     decoder: Engine
     lm_head: Engine
     embed_tokens: npt.NDArray[np.floating]
+    running: Running
     notes: tuple[str, ...] = ()
 
 
 def load_engines(
-    directory: Path, *, threads: int = 0, providers: Sequence[str] | None = None
+    directory: Path,
+    *,
+    threads: int = 0,
+    spinning: bool = False,
+    providers: Sequence[str] | None = None,
+    allow_fallback: bool = False,
 ) -> Engines:
     """Check an engine directory and load its graphs for one sequence at a time.
 
     No runtime sees a graph before every file has the hash, and the machine the facts, that the
-    manifest names.
+    manifest names. Where the graphs run is said in one line of the log.
 
     Args:
         directory: an engine directory.
         threads: CPU threads of a pass; 0 takes every core.
-        providers: ONNX Runtime's execution providers, in order; None takes what is installed.
+        spinning: let waiting threads keep their cores busy.
+        providers: ONNX Runtime's execution providers (`providers.PROVIDERS`), in order; None takes
+            what is installed.
+        allow_fallback: run without a provider that does not start, and say so.
 
     Raises:
-        EngineError: see `verify_engine_dir` and `check_machine`; or a graph cannot be loaded, or
-            the directory was replaced meanwhile.
+        EngineError: see `verify_engine_dir` and `check_machine`; or a provider does not start, a
+            graph cannot be loaded, or the directory was replaced meanwhile.
         MissingDependency: the runtime of this flavour is not installed.
     """
     identity = _identity(directory)
     try:
         manifest = verify_engine_dir(directory)
-        engines = _loaded(directory, manifest, threads=threads, providers=providers)
+        load = partial(
+            _load,
+            flavour=manifest.flavour,
+            lengths={"B": 1, "cache_length": manifest.cache_length},
+            threads=threads,
+            spinning=spinning,
+            providers=providers,
+            allow_fallback=allow_fallback,
+        )
+        engines = _loaded(directory, manifest, load)
     except EngineError as error:
         if _identity(directory) == identity:
             raise
@@ -86,31 +106,22 @@ def load_engines(
     # Graphs are opened by name, one after the other: some could be of another engine by now.
     if _identity(directory) != identity:
         raise _replaced(directory)
+    _LOG.info("%s: %s, %s", directory, manifest.precision, engines.running)
     for note in engines.notes:
         _LOG.warning("%s: %s", directory, note)
     return engines
 
 
-def _loaded(
-    directory: Path, manifest: Manifest, *, threads: int, providers: Sequence[str] | None
-) -> Engines:
+def _loaded(directory: Path, manifest: Manifest, load: Callable[[Path], Engine]) -> Engines:
     if manifest.flavour in PLAN_RUNTIMES:
         check_machine(manifest, _this_machine(), directory)
         notes: tuple[str, ...] = ()
     else:
-        running = onnxruntime_version()
-        notes = onnxruntime_notes(manifest, running) if running else ()
-    lengths = {"B": 1, "cache_length": manifest.cache_length}
-    vision, decoder, lm_head = (
-        _load(
-            directory / name,
-            flavour=manifest.flavour,
-            lengths=lengths,
-            threads=threads,
-            providers=providers,
-        )
-        for name in GRAPH_FILES[manifest.flavour]
-    )
+        version = onnxruntime_version()
+        notes = onnxruntime_notes(manifest, version) if version else ()
+    vision, decoder, lm_head = (load(directory / name) for name in GRAPH_FILES[manifest.flavour])
+    if decoder.running.missing:
+        notes = (*notes, _fallback_note(decoder.running))
     try:
         table = np.load(directory / EMBEDDING_FILE, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -123,7 +134,15 @@ def _loaded(
         decoder=decoder,
         lm_head=lm_head,
         embed_tokens=table,
+        running=decoder.running,
         notes=notes,
+    )
+
+
+def _fallback_note(running: Running) -> str:
+    return (
+        f"{' and '.join(running.missing)} did not start, the engine runs on "
+        f"{', '.join(running.on)}, as falling back was allowed"
     )
 
 
@@ -155,7 +174,9 @@ def _load(
     flavour: str,
     lengths: dict[str, int],
     threads: int,
+    spinning: bool,
     providers: Sequence[str] | None,
+    allow_fallback: bool,
 ) -> Engine:
     # Runtimes are heavy and optional; a machine has the one its engines are for.
     if flavour == "tensorrt":
@@ -164,4 +185,11 @@ def _load(
         return TensorRTEngine(path, lengths=lengths)
     from .onnxruntime_engine import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(path, lengths=lengths, threads=threads, providers=providers)
+    return OnnxRuntimeEngine(
+        path,
+        lengths=lengths,
+        threads=threads,
+        spinning=spinning,
+        providers=providers,
+        allow_fallback=allow_fallback,
+    )

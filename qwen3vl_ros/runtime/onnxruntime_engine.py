@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs one ONNX graph on ONNX Runtime.
 
-Knows sessions and buffers, not what the graph computes. Resident tensors (`engine.py`) are
-allocated once, on the device of the first provider, and bound as past and present at the same
-time, so that a pass appends to the cache where it lies.
+Knows sessions and buffers, not what the graph computes, nor which provider suits it
+(`providers.py`). Resident tensors (`engine.py`) are allocated once, on the device of the first
+provider, and bound as past and present at the same time, so that a pass appends to the cache where
+it lies.
 
-Run on the CPU so far; the GPU providers are asked for in the documented way and were not yet run.
+Run on the CPU so far; the GPU providers are asked for in the documented way and were not yet run
+on hardware.
 """
 
 from __future__ import annotations
 
-import logging
+import importlib
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import EngineError, MissingDependency
-from .engine import PAST, PRESENT, TensorSpec, check_feeds, is_resident
+from .engine import PAST, PRESENT, Running, TensorSpec, check_feeds, is_resident
+from .providers import CPU, DEVICES, INSTALLED_BY, PLUGINS, chosen_providers
 
 try:
     import onnxruntime as ort
@@ -39,12 +43,6 @@ except ModuleNotFoundError as error:
         needed_for="running ONNX engines",
         install="make setup (or pip install -r requirements/runtime.txt)",
     ) from error
-
-_LOG = logging.getLogger(__name__)
-
-# The first of these that is installed comes first; the CPU takes what it cannot.
-PREFERRED_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
-_DEVICES = {"CUDAExecutionProvider": "cuda"}
 
 _NUMPY_TYPES = {
     "tensor(float)": np.float32,
@@ -75,52 +73,54 @@ class OnnxRuntimeEngine:
         *,
         lengths: Mapping[str, int] | None = None,
         threads: int = 0,
+        spinning: bool = False,
         providers: Sequence[str] | None = None,
+        allow_fallback: bool = False,
     ) -> None:
         """Load a graph.
 
         Args:
             graph: an `.onnx` file, its external data beside it.
             lengths: of the named axes of resident tensors, which are allocated here.
-            threads: for one pass; 0 lets ONNX Runtime take every core. Waiting threads sleep:
-                spinning ones starve a robot's other nodes.
-            providers: ONNX Runtime's names, in order; None takes what is installed of
-                `PREFERRED_PROVIDERS`.
+            threads: for one pass; 0 lets ONNX Runtime take every core.
+            spinning: let threads that wait keep their cores busy: a little faster alone, and it
+                starves a robot's other nodes.
+            providers: see `chosen_providers`.
+            allow_fallback: run without a provider that does not start, rather than not at all.
 
         Raises:
-            EngineError: a provider is not installed, or the graph cannot be loaded.
+            EngineError: a provider is not installed or does not start, or the graph cannot be
+                loaded.
         """
-        chosen = _installed(providers)
+        chosen = chosen_providers(providers, _installed())
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
         options.log_severity_level = 4  # what it would print on stderr is raised, once
-        try:
-            self._session = ort.InferenceSession(graph, options, providers=chosen)
-        except _RUNTIME_ERRORS as error:
-            raise EngineError(
-                f"ONNX Runtime {ort.__version__} cannot load {graph.name}: {error}; export the "
-                f"engine again, or install the version its manifest names: {graph}"
-            ) from error
-        _LOG.info(
-            "%s on %s, %s threads, ONNX Runtime %s",
-            graph.name,
-            ", ".join(self._session.get_providers()),
-            threads or "all",
-            ort.__version__,
+        self._session, started = _session(graph, options, chosen, allow_fallback=allow_fallback)
+        self._running = Running(
+            runtime=f"ONNX Runtime {ort.__version__}",
+            on=started,
+            threads=threads,
+            spinning=spinning,
+            missing=tuple(name for name in chosen if name not in started),
         )
         self._name = graph.name
         inputs = tuple(map(_spec, self._session.get_inputs()))
         outputs = tuple(map(_spec, self._session.get_outputs()))
         self._inputs = tuple(spec for spec in inputs if not is_resident(spec.name))
         self._outputs = tuple(spec for spec in outputs if not is_resident(spec.name))
-        device = _DEVICES.get(chosen[0], "cpu")
         self._resident = {
-            spec.name: _zeros(spec, lengths or {}, device)
+            spec.name: _zeros(spec, lengths or {}, DEVICES.get(started[0], "cpu"))
             for spec in inputs
             if is_resident(spec.name)
         }
+
+    @property
+    def running(self) -> Running:
+        """See `Engine`."""
+        return self._running
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -157,17 +157,63 @@ class OnnxRuntimeEngine:
         }
 
 
-def _installed(providers: Sequence[str] | None) -> list[str]:
-    available = ort.get_available_providers()
-    if providers is None:
-        return [name for name in PREFERRED_PROVIDERS if name in available]
-    missing = [name for name in providers if name not in available]
-    if missing or not providers:
-        raise EngineError(
-            f"execution providers {missing or 'of an empty list'} are not in this ONNX Runtime, "
-            f"expected some of {available}; install onnxruntime-gpu for a GPU, or ask for others"
-        )
-    return list(providers)
+def _session(
+    graph: Path, options: Any, chosen: tuple[str, ...], *, allow_fallback: bool
+) -> tuple[Any, tuple[str, ...]]:
+    """A session, and the providers that it really has.
+
+    ONNX Runtime raises for some providers that do not start, and for others goes on without them
+    and says nothing; its Python layer then tries again without any.
+    """
+    try:
+        session = _opened(graph, options, chosen)
+    except _RUNTIME_ERRORS as error:
+        if chosen == (CPU,):
+            raise EngineError(
+                f"ONNX Runtime {ort.__version__} cannot load {graph.name}: {error}; export the "
+                f"engine again, or install the version its manifest names: {graph}"
+            ) from error
+        if not allow_fallback:
+            raise _not_started(chosen, str(error)) from error
+        return _session(graph, options, (CPU,), allow_fallback=False)
+    started = tuple(session.get_providers())
+    missing = tuple(name for name in chosen if name not in started)
+    if missing and not allow_fallback:
+        raise _not_started(missing, f"the session has {', '.join(started)} only")
+    return session, started
+
+
+def _opened(graph: Path, options: Any, providers: tuple[str, ...]) -> Any:
+    if not PLUGINS.keys() & set(providers):
+        return ort.InferenceSession(graph, options, providers=list(providers), enable_fallback=0)
+    for name in providers:
+        _register(name)
+    devices = [
+        device for name in providers for device in ort.get_ep_devices() if device.ep_name == name
+    ]
+    options.add_provider_for_devices(devices, {})
+    return ort.InferenceSession(graph, options, enable_fallback=0)
+
+
+def _installed() -> list[str]:
+    """Of this ONNX Runtime, and plugins beside it."""
+    plugins = [name for name, module in PLUGINS.items() if find_spec(module)]
+    return list(dict.fromkeys([*ort.get_available_providers(), *plugins]))
+
+
+def _register(provider: str) -> None:
+    """Make a plugin known to ONNX Runtime, if it is one and is not known yet."""
+    if provider in PLUGINS and provider not in {device.ep_name for device in ort.get_ep_devices()}:
+        plugin = importlib.import_module(PLUGINS[provider])
+        ort.register_execution_provider_library(provider, plugin.get_library_path())
+
+
+def _not_started(providers: tuple[str, ...], reason: str) -> EngineError:
+    needs = "".join(f" (it needs {INSTALLED_BY[p]})" for p in providers if p in INSTALLED_BY)
+    return EngineError(
+        f"{' and '.join(providers)} did not start{needs}: {reason}; is the driver there, and do "
+        "its libraries fit? Else ask for the provider cpu, or allow falling back"
+    )
 
 
 def _spec(value: Any) -> TensorSpec:

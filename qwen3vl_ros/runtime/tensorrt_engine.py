@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import EngineError, MissingDependency
-from .engine import PAST, PRESENT, TensorSpec, check_feeds, is_resident
+from .engine import PAST, PRESENT, Running, TensorSpec, check_feeds, is_resident
 from .machine import Machine, driver_version
 
 try:
@@ -91,6 +91,11 @@ class TensorRTEngine:
         for name in inputs:
             if is_resident(name):
                 self._bind_resident(self._spec(name), lengths or {})
+
+    @property
+    def running(self) -> Running:
+        """See `Engine`."""
+        return Running(runtime=f"TensorRT {trt.__version__}", on=("the GPU",))
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 import sys
 import types
@@ -109,6 +110,29 @@ def test_what_was_noted_about_the_runtime_is_said_once(engine_dir, monkeypatch, 
     engines = load_engines(engine_dir, threads=1)
     (note,) = engines.notes
     assert "another major version, 99.0.0" in note
+    assert [record.getMessage() for record in caplog.records] == [f"{engine_dir}: {note}"]
+
+
+def test_one_line_says_what_runs_where_not_one_for_each_graph(engine_dir, caplog):
+    with caplog.at_level(logging.INFO):
+        engines = load_engines(engine_dir, threads=1, spinning=True)
+    (line,) = caplog.messages
+    assert line.startswith(f"{engine_dir}: int4, ONNX Runtime ")
+    assert line.endswith(" on CPUExecutionProvider, 1 threads, spinning")
+    assert str(engines.running) in line
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider 'CUDAExecutionProvider'")
+def test_an_engine_that_fell_back_says_so_once(engine_dir, monkeypatch, caplog):
+    from qwen3vl_ros.runtime.onnxruntime_engine import ort
+
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: both)
+    with pytest.raises(EngineError, match="CUDAExecutionProvider did not start"):
+        load_engines(engine_dir, threads=1)
+    engines = load_engines(engine_dir, threads=1, allow_fallback=True)
+    (note,) = engines.notes
+    assert note.startswith("CUDAExecutionProvider did not start, the engine runs on CPUExec")
     assert [record.getMessage() for record in caplog.records] == [f"{engine_dir}: {note}"]
 
 

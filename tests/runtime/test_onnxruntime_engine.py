@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 
 from qwen3vl_ros.errors import EngineError
-from qwen3vl_ros.runtime.engine import TensorSpec
+from qwen3vl_ros.runtime.engine import Running, TensorSpec
 from qwen3vl_ros.runtime.onnxruntime_engine import OnnxRuntimeEngine
 
 
@@ -98,15 +99,107 @@ def test_a_damaged_graph_is_refused(tmp_path):
     [pytest.param(["NoSuchExecutionProvider"], id="unknown"), pytest.param([], id="none")],
 )
 def test_a_provider_that_is_not_installed_is_refused_not_replaced(counter, providers):
-    with pytest.raises(EngineError, match="CPUExecutionProvider"):
+    with pytest.raises(EngineError, match=r"expected some of .*cpu"):
         OnnxRuntimeEngine(counter, lengths={"N": 1}, providers=providers)
 
 
-def test_one_line_says_what_runs_where(counter, caplog):
-    with caplog.at_level(logging.INFO):
-        OnnxRuntimeEngine(counter, lengths={"N": 1}, threads=1)
-    (line,) = caplog.messages
-    assert line.startswith("counter.onnx on CPUExecutionProvider, 1 threads, ONNX Runtime ")
+@pytest.mark.parametrize("spinning", [False, True])
+def test_threads_and_spinning_reach_the_session_and_are_told(counter, monkeypatch, spinning):
+    asked = {}
+    session = ort.InferenceSession
+
+    def spy(graph: Path, options: ort.SessionOptions, **kwargs: Any) -> ort.InferenceSession:
+        asked["threads"] = options.intra_op_num_threads
+        asked["spinning"] = options.get_session_config_entry("session.intra_op.allow_spinning")
+        return session(graph, options, **kwargs)
+
+    monkeypatch.setattr(ort, "InferenceSession", spy)
+    engine = OnnxRuntimeEngine(counter, lengths={"N": 1}, threads=2, spinning=spinning)
+    assert asked == {"threads": 2, "spinning": str(int(spinning))}
+    assert engine.running == Running(
+        runtime=f"ONNX Runtime {ort.__version__}",
+        on=("CPUExecutionProvider",),
+        threads=2,
+        spinning=spinning,
+    )
+
+
+@pytest.fixture
+def cuda_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build that lists CUDA, as onnxruntime-gpu does on a machine without a driver.
+
+    ONNX Runtime itself goes on without it, and says so nowhere but in the session's providers.
+    """
+    monkeypatch.setattr(
+        ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider 'CUDAExecutionProvider'")
+@pytest.mark.parametrize(
+    "providers",
+    [
+        pytest.param(["cuda"], id="asked for"),
+        pytest.param(["cuda", "cpu"], id="asked for, with another"),
+        pytest.param(None, id="taken because it is installed"),
+    ],
+)
+def test_a_provider_that_does_not_start_is_an_error_that_names_it(
+    counter, cuda_that_does_not_start, providers
+):
+    with pytest.raises(
+        EngineError, match=r"CUDAExecutionProvider did not start .*onnxruntime-gpu"
+    ):
+        OnnxRuntimeEngine(counter, lengths={"N": 1}, providers=providers)
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider 'CUDAExecutionProvider'")
+def test_falling_back_is_done_where_it_is_allowed_and_told(counter, cuda_that_does_not_start):
+    engine = OnnxRuntimeEngine(counter, lengths={"N": 1}, providers=["cuda"], allow_fallback=True)
+    assert engine.running.on == ("CPUExecutionProvider",)
+    assert engine.running.missing == ("CUDAExecutionProvider",)
+    assert engine.run({"step": ones(1, 1)})["doubled"].item() == 2
+
+
+def test_a_provider_that_raises_while_it_starts_is_named_too(
+    counter, cuda_that_does_not_start, monkeypatch
+):
+    session = ort.InferenceSession
+
+    def raises(graph: Path, options: ort.SessionOptions, **kwargs: Any) -> ort.InferenceSession:
+        if "CUDAExecutionProvider" in kwargs["providers"]:
+            raise RuntimeError("CUDA failure 35: driver is too old")
+        return session(graph, options, **kwargs)
+
+    monkeypatch.setattr(ort, "InferenceSession", raises)
+    with pytest.raises(
+        EngineError, match=r"CUDAExecutionProvider did not start.*driver is too old"
+    ):
+        OnnxRuntimeEngine(counter, lengths={"N": 1}, providers=["cuda"])
+    engine = OnnxRuntimeEngine(counter, lengths={"N": 1}, providers=["cuda"], allow_fallback=True)
+    assert engine.running.missing == ("CUDAExecutionProvider",)
+
+
+def test_a_plugin_that_cannot_be_loaded_is_a_provider_that_did_not_start(
+    counter, tmp_path, monkeypatch
+):
+    """NVIDIA's wheel without a driver: its library needs libcuda, which is not there."""
+    (tmp_path / "onnxruntime_ep_nv_tensorrt_rtx.py").write_text(
+        f"def get_library_path(): return {str(tmp_path / 'no_such_library.so')!r}"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    asked = {"lengths": {"N": 1}, "threads": 1, "providers": ["nv-tensorrt-rtx"]}
+    with pytest.raises(EngineError, match=r"NvTensorRTRTX.* did not start.*no_such_library\.so"):
+        OnnxRuntimeEngine(counter, **asked)
+    engine = OnnxRuntimeEngine(counter, **asked, allow_fallback=True)
+    assert engine.running.missing == ("NvTensorRTRTXExecutionProvider",)
+    assert engine.run({"step": ones(1, 1)})["doubled"].item() == 2
+
+
+def test_a_damaged_graph_is_no_fault_of_a_provider(tmp_path, cuda_that_does_not_start):
+    (tmp_path / "vision.onnx").write_bytes(b"this is no graph")
+    with pytest.raises(EngineError, match=r"cannot load vision\.onnx"):
+        OnnxRuntimeEngine(tmp_path / "vision.onnx", providers=["cpu"], allow_fallback=True)
 
 
 def test_a_graph_of_another_contract_is_refused_when_it_is_loaded(counter, tmp_path):
