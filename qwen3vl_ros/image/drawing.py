@@ -51,24 +51,29 @@ def annotated_image(
     points: Sequence[Point2D] = (),
     detections_3d: Sequence[Detection3D] = (),
     intrinsics: Intrinsics | None = None,
+    colour: Colour | None = None,
 ) -> Picture:
     """A copy of `image` (h, w, 3) uint8 RGB with boxes, points and labels on it.
 
     `detections_3d` are in the camera optical frame and need `intrinsics`; they are labelled where
-    there are no 2D boxes that would say the same.
+    there are no 2D boxes that would say the same. Everything is of one `colour`, or each thing of
+    its label's. What has neither label nor score is not labelled.
     """
     picture = np.ascontiguousarray(image).copy()
     thickness = max(1, round(min(picture.shape[:2]) / 320))
     if intrinsics is not None:
         for solid in detections_3d:
-            _draw_solid(picture, solid, intrinsics, thickness=thickness)
+            solid_colour = colour or label_colour(solid.label)
+            _draw_solid(picture, solid, intrinsics, colour=solid_colour, thickness=thickness)
     anchors: list[tuple[str, float | None, float, float]] = []
     for detection in detections_2d:
-        _draw_box(picture, detection, thickness=2 * thickness)
+        box_colour = colour or label_colour(detection.label)
+        _draw_box(picture, detection, colour=box_colour, thickness=2 * thickness)
         left, top = detection.xyxy_px[:2] - 0.5
         anchors.append((detection.label, detection.score, left, top))
     for point in points:
-        _draw_point(picture, point, radius=4 * thickness)
+        point_colour = colour or label_colour(point.label)
+        _draw_point(picture, point, colour=point_colour, radius=4 * thickness)
         u, v = point.uv_px
         anchors.append((point.label, point.score, u + 6 * thickness, v))
     if not detections_2d and intrinsics is not None:
@@ -79,7 +84,9 @@ def annotated_image(
                 anchors.append((solid.label, solid.score, left, top))
     taken: list[Rectangle] = []
     for label, score, u, v in anchors:
-        _draw_label(picture, label, score, u, v, taken=taken)
+        if label or score is not None:
+            tag_colour = colour or label_colour(label)
+            _draw_label(picture, caption(label, score), u, v, colour=tag_colour, taken=taken)
     return picture
 
 
@@ -92,7 +99,7 @@ def caption(label: str, score: float | None) -> str:
     return label if score is None else f"{label} {score:.2f}"
 
 
-def _draw_box(picture: Picture, detection: Detection2D, *, thickness: int) -> None:
+def _draw_box(picture: Picture, detection: Detection2D, *, colour: Colour, thickness: int) -> None:
     # A box from 3 to 8 holds the pixels 3 to 7.
     left, top, right, bottom = (round(float(edge)) for edge in detection.xyxy_px)
     right, bottom = max(right - 1, left), max(bottom - 1, top)
@@ -100,20 +107,25 @@ def _draw_box(picture: Picture, detection: Detection2D, *, thickness: int) -> No
         picture,
         (left, top),
         (right, bottom),
-        label_colour(detection.label),
+        colour,
         thickness,
         cv2.LINE_AA,
     )
 
 
-def _draw_point(picture: Picture, point: Point2D, *, radius: int) -> None:
+def _draw_point(picture: Picture, point: Point2D, *, colour: Colour, radius: int) -> None:
     centre = (round(float(point.uv_px[0]) - 0.5), round(float(point.uv_px[1]) - 0.5))
-    cv2.circle(picture, centre, radius, label_colour(point.label), -1, cv2.LINE_AA)
+    cv2.circle(picture, centre, radius, colour, -1, cv2.LINE_AA)
     cv2.circle(picture, centre, radius, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 def _draw_solid(
-    picture: Picture, detection: Detection3D, intrinsics: Intrinsics, *, thickness: int
+    picture: Picture,
+    detection: Detection3D,
+    intrinsics: Intrinsics,
+    *,
+    colour: Colour,
+    thickness: int,
 ) -> None:
     corners = detection.box.corners()
     for start, end in EDGES:
@@ -126,7 +138,7 @@ def _draw_solid(
             picture,
             tuple(uv[0].tolist()),
             tuple(uv[1].tolist()),
-            label_colour(detection.label),
+            colour,
             thickness,
             cv2.LINE_AA,
         )
@@ -146,15 +158,15 @@ def _in_front(
 
 def _draw_label(
     picture: Picture,
-    label: str,
-    score: float | None,
+    words: str,
     u: float,
     v: float,
     *,
+    colour: Colour,
     taken: list[Rectangle],
 ) -> None:
     # OpenCV's font is ASCII; other letters would show as '??' per byte.
-    text = caption(label, score).encode("ascii", "replace").decode("ascii")
+    text = words.encode("ascii", "replace").decode("ascii")
     height, width = picture.shape[:2]
     scale = max(0.4, min(height, width) / 900)
     stroke = max(1, round(scale * 1.6))
@@ -166,7 +178,6 @@ def _draw_label(
     top = _free_row(left, top, box_width, box_height, taken=taken, height=height)
     right, bottom = left + box_width, top + box_height
     taken.append((left, top, right, bottom))
-    colour = label_colour(label)
     cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), colour, -1)
     # Relative luminance decides whether black or white is legible on the colour.
     luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]

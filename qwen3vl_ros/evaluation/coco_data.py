@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detection in COCO's format becomes DETECT questions; LVIS is read likewise.
+
+A JSON object of `images` (id, width, height, and file_name or LVIS's coco_url), `categories` (id,
+name) and `annotations` (id, image_id, category_id, bbox as x, y, width, height in pixels, and
+optionally area and iscrowd). LVIS adds to an image `neg_category_ids`, which it is known not to
+hold, and `not_exhaustive_category_ids`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ..scene.detections import Query, Task
+from .annotation_file import Entry, file_sha256, json_file
+from .asked_categories import Asked, questions_of, spoken
+from .case import Boxes, Case, DataSet, TrueBox
+from .pictures_on_disk import PictureFile, found_files, sampled
+
+GROUP = "detect"
+_BOX = "x, y, width and height, not negative, pixels"
+
+
+def coco_data(
+    annotations: Path,
+    images: Path,
+    *,
+    asked: Asked,
+    categories_per_question: int,
+    max_objects: int,
+    limit: int | None = None,
+) -> DataSet:
+    """Every picture's questions.
+
+    Args:
+        annotations: the JSON file.
+        images: folder that the file names start from.
+        asked: which categories each picture is asked for.
+        categories_per_question: so many at most in one question.
+        max_objects: of one answer.
+        limit: pictures, fairly sampled; None takes all.
+
+    Raises:
+        DatasetError: a file is missing or not what it should be; names the entry.
+    """
+    root = json_file(annotations)
+    names = {entry.whole("id"): spoken(entry.text("name")) for entry in root.entries("categories")}
+    pictures = {str(entry.whole("id")): entry for entry in root.entries("images")}
+    truths = _truths(root, names, pictures)
+    chosen = sampled(pictures, limit)
+    files = found_files({i: _file_name(pictures[i]) for i in chosen}, images)
+    cases: list[Case] = []
+    empty = 0
+    for picture_id in chosen:
+        entry, boxes = pictures[picture_id], truths.get(picture_id, [])
+        file = PictureFile(
+            path=files[picture_id], width=entry.whole("width"), height=entry.whole("height")
+        )
+        wanted = _wanted(entry, boxes, names, asked)
+        empty += not wanted
+        for number, group in enumerate(questions_of(wanted, most=categories_per_question)):
+            cases.append(
+                Case(
+                    case_id=f"{picture_id}/{number}",
+                    picture_id=picture_id,
+                    group=GROUP,
+                    views=file.views,
+                    query=Query(task=Task.DETECT, categories=group, max_objects=max_objects),
+                    truth=Boxes(
+                        boxes=tuple(box for box in boxes if box.label in group),
+                        not_exhaustive=tuple(
+                            names[i]
+                            for i in entry.wholes("not_exhaustive_category_ids")
+                            if names.get(i) in group
+                        ),
+                        is_federated=entry.has("neg_category_ids"),
+                    ),
+                )
+            )
+    remarks = [f"{empty} pictures hold nothing to ask for and were not asked about"] * bool(empty)
+    return DataSet(
+        cases=tuple(cases),
+        identity={
+            "kind": "coco",
+            "annotations": annotations.name,
+            "annotations_sha256": file_sha256(annotations),
+            "asked": asked.value,
+            "categories_per_question": str(categories_per_question),
+            "max_objects": str(max_objects),
+        },
+        remarks=tuple(remarks),
+    )
+
+
+def _truths(
+    root: Entry, names: Mapping[int, str], pictures: Mapping[str, Entry]
+) -> Mapping[str, list[TrueBox]]:
+    truths: dict[str, list[TrueBox]] = {}
+    for entry in root.entries("annotations"):
+        picture_id = str(entry.whole("image_id"))
+        if picture_id not in pictures:
+            raise entry.wrong("image_id", "the id of one of 'images'")
+        category = names.get(entry.whole("category_id"))
+        if category is None:
+            raise entry.wrong("category_id", "the id of one of 'categories'")
+        left, top, width, height = entry.numbers("bbox", 4)
+        if width < 0 or height < 0:
+            raise entry.wrong("bbox", _BOX)
+        box = TrueBox(
+            label=category,
+            xyxy_px=np.array([left, top, left + width, top + height]),
+            area_px=entry.number("area", default=float(width * height)),
+            counts=not entry.flag("iscrowd", default=False),
+        )
+        truths.setdefault(picture_id, []).append(box)
+    return truths
+
+
+def _file_name(entry: Entry) -> str:
+    if entry.has("file_name") or not entry.has("coco_url"):
+        return entry.text("file_name")
+    # LVIS: http://images.cocodataset.org/train2017/000000391895.jpg
+    return str(PurePosixPath(*PurePosixPath(entry.text("coco_url")).parts[-2:]))
+
+
+def _wanted(
+    entry: Entry, boxes: Sequence[TrueBox], names: Mapping[int, str], asked: Asked
+) -> Sequence[str]:
+    """In the order of the file's categories, each once."""
+    if asked is Asked.ALL:
+        return list(dict.fromkeys(names.values()))
+    present = {box.label for box in boxes}
+    absent = {names.get(i) for i in entry.wholes("neg_category_ids")}
+    return [name for name in dict.fromkeys(names.values()) if name in present | absent]

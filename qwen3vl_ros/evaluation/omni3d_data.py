@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""3D detection in Omni3D's format (SUN RGB-D, ARKitScenes, Hypersim) becomes DETECT_3D questions.
+
+One category per question, as the technical report asks. The format is facebookresearch/omni3d
+DATA.md: `images` (id, width, height, file_path, K), `categories` (id, name) and `annotations` with
+`bbox3D_cam`, eight corners in the camera optical frame, metres. What is held against answers is
+those corners, as in Omni3D's own evaluation; `center_cam`, `dimensions` and `R_cam` say the same.
+
+Which annotations do not count is Omni3D's own rule, with the thresholds of its evaluation
+(cubercnn/data/datasets.py is_ignore, tools/train_net.py do_test, configs/Base.yaml). Fields that
+say -1 are not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import DatasetError
+from ..scene.detections import Query, Task
+from ..scene.geometry import OrientedBox, transform_from_rotation
+from .annotation_file import Entry, file_sha256, json_file
+from .asked_categories import Asked, spoken
+from .case import Case, DataSet, Solids, TrueSolid
+from .omni3d_categories import CATEGORIES
+from .pictures_on_disk import PictureFile, found_files, sampled
+
+GROUP = "detect_3d"
+MOST_TRUNCATION, LEAST_VISIBILITY = 1 / 3, 1 / 3
+LEAST_HEIGHT, MOST_HEIGHT = 0.0625, 1.5  # of the 2D box, as shares of the picture's
+MOST_DEPTH_ERROR = 0.5
+# Corners that stray from a box's by more than this share of its diagonal are no box.
+_MOST_STRAY = 0.02
+# Omni3D's corners: v0 ... v7, x from v0 to v1, y from v0 to v3, z from v0 to v4.
+_ALONG = (((1, 0), (2, 3), (5, 4), (6, 7)), ((3, 0), (2, 1), (7, 4), (6, 5)))
+_FACE = ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))
+_SIGNS = np.array([(x, y, z) for z in (-0.5, 0.5) for x, y in _FACE])
+
+
+def omni3d_data(
+    annotations: Path,
+    images: Path,
+    *,
+    asked: Asked,
+    max_objects: int,
+    categories: str | None = None,
+    limit: int | None = None,
+) -> DataSet:
+    """Every picture's questions, one for each category.
+
+    Args:
+        annotations: the JSON file, for example SUNRGBD_test.json.
+        images: folder that `file_path` starts from (Omni3D's `datasets`).
+        asked: which categories each picture is asked for.
+        max_objects: of one answer.
+        categories: a key of `omni3d_categories.CATEGORIES`, or names apart by commas; None takes
+            those of which any annotation counts.
+        limit: pictures, fairly sampled; None takes all.
+
+    Raises:
+        DatasetError: a file is missing or not what it should be; names the entry.
+    """
+    root = json_file(annotations)
+    names = {entry.whole("id"): entry.text("name") for entry in root.entries("categories")}
+    pictures = {str(entry.whole("id")): entry for entry in root.entries("images")}
+    truths, no_box = _truths(root, names, pictures)
+    taken = _taken(categories, names, truths)
+    chosen = sampled(pictures, limit)
+    files = found_files({i: pictures[i].text("file_path") for i in chosen}, images)
+    cases = []
+    for picture_id in chosen:
+        entry = pictures[picture_id]
+        file = PictureFile(
+            path=files[picture_id],
+            width=entry.whole("width"),
+            height=entry.whole("height"),
+            K=entry.numbers("K", 3, 3),
+        )
+        solids = truths.get(picture_id, [])
+        present = {solid.label for solid in solids if solid.counts}
+        for name in taken if asked is Asked.ALL else [name for name in taken if name in present]:
+            cases.append(
+                Case(
+                    case_id=f"{picture_id}/{name}",
+                    picture_id=picture_id,
+                    group=GROUP,
+                    views=file.views,
+                    query=Query(task=Task.DETECT_3D, text=spoken(name), max_objects=max_objects),
+                    truth=Solids(solids=tuple(solid for solid in solids if solid.label == name)),
+                )
+            )
+    counted = [solid.counts for solids in truths.values() for solid in solids]
+    remarks = [
+        f"{counted.count(False)} of {len(counted)} annotations do not count (Omni3D's rule)"
+    ]
+    if no_box:
+        remarks.append(f"{no_box} annotations were left out: their eight corners are no box")
+    return DataSet(
+        cases=tuple(cases),
+        identity={
+            "kind": "omni3d",
+            "annotations": annotations.name,
+            "annotations_sha256": file_sha256(annotations),
+            "asked": asked.value,
+            "categories": ", ".join(taken),
+            "max_objects": str(max_objects),
+        },
+        remarks=tuple(remarks),
+    )
+
+
+def box_of_corners(corners: npt.NDArray[np.float64]) -> OrientedBox | None:
+    """The box of Omni3D's eight corners (8, 3), metres; None where they are none.
+
+    The box's own axes: x from v0 to v1, y from v0 to v3, z completes them.
+    """
+    centre = corners.mean(axis=0)
+    x, y = (np.mean([corners[i] - corners[j] for i, j in pairs], axis=0) for pairs in _ALONG)
+    z = np.mean(corners[4:] - corners[:4], axis=0)
+    size = np.array([np.linalg.norm(axis) for axis in (x, y, z)])
+    if (size <= 0).any():
+        return None
+    R = np.stack([x, y, z], axis=1) / size
+    if np.linalg.det(R) < 0:  # corners in mirrored order: the same body, its z axis turned round
+        R[:, 2] *= -1
+    # The nearest rotation; one that is far away shows in the corners.
+    U, _, V = np.linalg.svd(R)
+    R = U @ V
+    straight = (_SIGNS * size) @ R.T + centre
+    mirrored = (_SIGNS * size * [1, 1, -1]) @ R.T + centre
+    stray = min(float(np.abs(one - corners).max()) for one in (straight, mirrored))
+    if stray > _MOST_STRAY * float(np.linalg.norm(size)):
+        return None
+    return OrientedBox(T_frame_box=transform_from_rotation(R, centre), size_m=size)
+
+
+def corners_of_box(box: OrientedBox) -> npt.NDArray[np.float64]:
+    """(8, 3) in Omni3D's order, the inverse of `box_of_corners`."""
+    return (_SIGNS * box.size_m) @ box.T_frame_box[:3, :3].T + box.center_m
+
+
+def _truths(
+    root: Entry, names: Mapping[int, str], pictures: Mapping[str, Entry]
+) -> tuple[Mapping[str, list[TrueSolid]], int]:
+    """By picture, and how many would have counted were they boxes."""
+    truths: dict[str, list[TrueSolid]] = {}
+    no_box = 0
+    for entry in root.entries("annotations"):
+        picture = pictures.get(str(entry.whole("image_id")))
+        if picture is None:
+            raise entry.wrong("image_id", "the id of one of 'images'")
+        category = names.get(entry.whole("category_id"))
+        if category is None:
+            raise entry.wrong("category_id", "the id of one of 'categories'")
+        xyxy_px = _known_box(entry, "bbox2D_trunc", "bbox2D_proj")
+        if xyxy_px is None and _known_box(entry, "bbox2D_tight") is None:
+            continue  # without any 2D box Omni3D leaves an annotation out altogether
+        counts = _counts(entry, xyxy_px, picture.whole("height"))
+        # What does not count still keeps answers on it from being wrong, where it has a box.
+        box = box_of_corners(entry.numbers("bbox3D_cam", 8, 3))
+        no_box += counts and box is None
+        if box is not None:
+            solid = TrueSolid(label=category, box=box, counts=counts)
+            truths.setdefault(str(entry.whole("image_id")), []).append(solid)
+    return truths, no_box
+
+
+def _known_box(entry: Entry, *names: str) -> npt.NDArray[np.float64] | None:
+    """The first of these 2D boxes (4,) that is known, pixels."""
+    for name in names:
+        if entry.has(name):
+            xyxy_px = entry.numbers(name, 4)
+            if not (xyxy_px == -1).all():
+                return xyxy_px
+    return None
+
+
+def _counts(entry: Entry, xyxy_px: npt.NDArray[np.float64] | None, picture_height: int) -> bool:
+    if xyxy_px is None or entry.flag("behind_camera", default=False):
+        return False
+    if not entry.flag("valid3D", default=True):
+        return False
+    truncation = entry.number("truncation", default=-1.0)
+    visibility = entry.number("visibility", default=-1.0)
+    height = float(xyxy_px[3] - xyxy_px[1]) / picture_height
+    return bool(
+        (entry.numbers("dimensions", 3) > 0).all()
+        and entry.number("lidar_pts", default=-1.0) != 0
+        and entry.number("segmentation_pts", default=-1.0) != 0
+        and entry.number("depth_error", default=-1.0) <= MOST_DEPTH_ERROR
+        and LEAST_HEIGHT < height < MOST_HEIGHT
+        and not 0 <= MOST_TRUNCATION <= truncation
+        and not 0 <= visibility <= LEAST_VISIBILITY
+    )
+
+
+def _taken(
+    categories: str | None, names: Mapping[int, str], truths: Mapping[str, list[TrueSolid]]
+) -> Sequence[str]:
+    """Names of categories, in the order of the file."""
+    known = list(dict.fromkeys(names.values()))
+    if categories is None:
+        counted = {s.label for solids in truths.values() for s in solids if s.counts}
+        return [name for name in known if name in counted]
+    if categories in CATEGORIES:
+        return [name for name in known if name in CATEGORIES[categories]]
+    wanted = [name.strip() for name in categories.split(",") if name.strip()]
+    if unknown := [name for name in wanted if name not in known]:
+        raise DatasetError(
+            f"--categories names {', '.join(unknown)}, expected names in the annotations "
+            f"({', '.join(known[:8])}, ...) or one of {', '.join(CATEGORIES)}"
+        )
+    return wanted
