@@ -4,8 +4,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from ..errors import ConfigError
+from ..evaluation.asked_engine import engine_identity
+from ..model.local_model import LocalModel
+from ..model.vision_language_model import VisionLanguageModel
 from ..perception import Perception
 from ..remote.loading import remote_model
 from ..remote.remote_server import MAX_PIXELS, ChatProtocol, PictureFormat, RemoteServer
@@ -47,7 +52,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def perception_asked(options: argparse.Namespace) -> Perception:
-    """The model that the options name, ready to be asked.
+    """The model that the options name, ready to be asked; errors as `model_asked`."""
+    return Perception(model_asked(options))
+
+
+def model_asked(options: argparse.Namespace) -> VisionLanguageModel:
+    """The model that the options name.
 
     Raises:
         ConfigError: the server is named in part, or cannot be one.
@@ -59,21 +69,40 @@ def perception_asked(options: argparse.Namespace) -> Perception:
                 f"--model {options.model} names a server's model, expected --server URL with it; "
                 "an engine is named by --engines DIR"
             )
-        return Perception.load(options.engines, threads=options.threads)
+        return LocalModel.load(options.engines, threads=options.threads)
     if options.model is None:
         raise ConfigError("--server was given without --model NAME, as the server calls it")
-    return Perception(
-        remote_model(
-            RemoteServer(
-                base_url=options.server,
-                model=options.model,
-                protocol=ChatProtocol(options.protocol),
-                key_variable=options.api_key_env,
-                timeout_s=options.timeout,
-                max_retries=options.retries,
-                picture_format=PictureFormat(options.picture_format),
-                max_pixels=options.max_pixels,
-                thinking=options.thinking,
-            )
+    return remote_model(
+        RemoteServer(
+            base_url=options.server,
+            model=options.model,
+            protocol=ChatProtocol(options.protocol),
+            key_variable=options.api_key_env,
+            timeout_s=options.timeout,
+            max_retries=options.retries,
+            picture_format=PictureFormat(options.picture_format),
+            max_pixels=options.max_pixels,
+            thinking=options.thinking,
         )
     )
+
+
+def identity_asked(options: argparse.Namespace) -> Mapping[str, str]:
+    """Which model that is, in words that stand beside numbers about it; never a key.
+
+    Raises:
+        EngineError: the engine has no manifest that can be read.
+    """
+    if options.server is None:
+        return engine_identity(options.engines)
+    address = urlsplit(options.server)
+    return {
+        "kind": "server",
+        "model": str(options.model),
+        # Without a name and password before the host.
+        "server": address._replace(netloc=address.netloc.rpartition("@")[2]).geturl(),
+        "protocol": options.protocol,
+        "picture_format": options.picture_format,
+        "max_pixels": str(options.max_pixels),
+        "thinking": str(options.thinking).lower(),
+    }

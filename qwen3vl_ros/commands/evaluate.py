@@ -1,37 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`qwen3vl evaluate`: how right an engine is on held-out scenes."""
+"""`qwen3vl evaluate`: how right a model is, on held-out scenes or on a data set."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from tqdm import tqdm
 
+from ..errors import ConfigError, Qwen3VLError
 from ..perception import Perception
-from .command import Commands, add_command, add_engine_options, positive
+from .asked_model import add_model_options, identity_asked, model_asked, perception_asked
+from .command import Commands, add_command, positive
+from .data_options import DATA, add_data_options, data_named
+
+EXIT_INTERRUPTED = 130  # as a shell says it of Ctrl-C
 
 
 def add(commands: Commands) -> None:
     """Its arguments."""
     parser = add_command(commands, "evaluate", evaluate)
     parser.add_argument(
-        "--scenes", type=positive, default=200, help="held-out scenes to ask about"
+        "--data",
+        choices=["scenes", *DATA],
+        default="scenes",
+        help="rendered scenes, or annotations in one of these formats (docs/evaluation.md)",
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("out/evaluation.json"), help="every result, as JSON"
+        "--scenes", type=positive, default=200, help="of scenes: held-out ones to ask about"
     )
-    add_engine_options(parser)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="every result, as JSON; by default out/evaluation.json, with the name of the data. "
+        "Of a data set, a page for people and the answers stand beside it",
+    )
+    add_data_options(parser)
+    add_model_options(parser)
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Print how right the engines are on held-out scenes, and write it as JSON."""
+    """Print how right a model is, and write it as JSON and, of a data set, as a page."""
+    return _on_scenes(options) if options.data == "scenes" else _on_data(options)
+
+
+def _on_scenes(options: argparse.Namespace) -> int:
     from ..offline.evaluation import AbsentResult, ObjectResult, as_rows, summary
     from ..offline.evaluation import evaluate as results_by_scene
 
-    perception = Perception.load(options.engines, threads=options.threads)
+    perception = perception_asked(options)
     objects: list[ObjectResult] = []
     absent: list[AbsentResult] = []
     scenes = results_by_scene(perception, scenes=options.scenes)
@@ -42,15 +62,66 @@ def evaluate(options: argparse.Namespace) -> int:
     for name, value in numbers.items():
         print(f"{name:28} {_shown(value)}")
     report: Mapping[str, object] = {
-        "engines": str(options.engines),
+        "model": identity_asked(options),
         "scenes": options.scenes,
         "summary": numbers,
         "objects": as_rows(objects),
     }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
+    output = options.output or Path("out/evaluation.json")
+    output.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1, allow_nan=False)
-    options.output.write_text(text + "\n", encoding="utf-8")
-    print(f"every result: {options.output}")
+    output.write_text(text + "\n", encoding="utf-8")
+    print(f"every result: {output}")
+    return 0
+
+
+def _on_data(options: argparse.Namespace) -> int:
+    # What compares boxes is installed by who evaluates, not by who runs a robot.
+    from ..evaluation.evaluation import PAGE_SUFFIX
+    from ..evaluation.evaluation import evaluate as evaluate_data
+    from ..evaluation.numbers import MEANINGS
+    from ..evaluation.remembering_model import RememberingModel
+    from ..evaluation.report_page import shown
+
+    data = data_named(options)
+    if not data.cases:
+        raise ConfigError(
+            "there is nothing to ask in this data, expected at least one picture with something "
+            "to find; look at --annotations, --split and --categories"
+        )
+    output = options.output or Path(f"out/evaluation-{options.data}.json")
+    perception = Perception(RememberingModel(model_asked(options)))
+    again = "what was answered is kept: run the same command to go on"
+    with tqdm(total=len(data.cases), unit="question", disable=None) as bar:
+
+        def progress(done: int, total: int) -> None:
+            if bar.n == 0:
+                bar.initial = done  # so that the time left counts what this run did
+            bar.update(done - bar.n)
+
+        try:
+            results = evaluate_data(
+                perception,
+                data,
+                model=identity_asked(options),
+                output=output,
+                restart=options.restart,
+                progress=progress,
+            )
+        except KeyboardInterrupt:
+            print(f"\nqwen3vl evaluate: stopped; {again}", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        except Qwen3VLError:
+            if bar.n:
+                print(f"\nqwen3vl evaluate: {again}", file=sys.stderr)
+            raise
+    for group, numbers in results.groups.items():
+        print(f"{group}:")
+        for name, value in numbers.items():
+            print(f"  {name:26} {shown(name, value):>10}  {MEANINGS[name]}")
+    for remark in data.remarks:
+        print(f"note: {remark}")
+    print(f"every answer: {output}\nworst cases: {output.with_suffix(PAGE_SUFFIX)}")
     return 0
 
 
