@@ -6,15 +6,15 @@ Knows no model beyond the numbers in `preprocessor_config.json`. The truth is tr
 antialiasing on uint8, half-to-even rounding of the target size. torchvision's bicubic stays
 within a grey level of it; OpenCV's has no antialiasing and is far off where a picture shrinks.
 
-Columns of a patch: channel slowest, then the two (equal) temporal slices, then y, then x.
-Rows: see `positions.py`.
+Columns of a patch: channel slowest, then the temporal slices (equal, in a still picture), then y,
+then x. Rows: see `positions.py`. Videos (`video.py`) are fitted, resized and cut by the functions
+here.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,47 +23,41 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..errors import ConfigError, FrameError
+from ..errors import FrameError
+from .patch_config import BICUBIC, RESCALE_FACTOR, PatchConfig, patch_fields, read_json
 
+FILE_NAME = "preprocessor_config.json"
 MAX_ASPECT_RATIO = 200
-RESCALE_FACTOR = 1 / 255
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PreprocessConfig:
-    """How a checkpoint wants its pictures.
+class PreprocessConfig(PatchConfig):
+    """How a checkpoint wants its still pictures; the pixel budget is of one picture.
 
-    Attributes:
-        patch_size: pixels along the side of a patch.
-        temporal_patch_size: frames in a patch; a still picture is repeated.
-        merge_size: patches along the side of one language-model image token.
-        min_pixels: the resized picture has at least this area, pixels.
-        max_pixels: and at most this, pixels.
-        image_mean: per channel RGB, of values scaled to 0..1.
-        image_std: likewise.
+    Another budget is a `dataclasses.replace` away:
+
+    >>> from dataclasses import replace
+    >>> released = preprocess_config_from_dict({
+    ...     "size": {"shortest_edge": 65536, "longest_edge": 16777216},
+    ...     "patch_size": 16, "temporal_patch_size": 2, "merge_size": 2,
+    ...     "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
+    ... })
+    >>> vga = np.zeros((480, 640, 3), np.uint8)
+    >>> patches_from_image(vga, released).grid_thw.tolist()
+    [[1, 30, 40]]
+    >>> patches_from_image(vga, replace(released, max_pixels=128 * 32 * 32)).grid_thw.tolist()
+    [[1, 18, 26]]
     """
-
-    patch_size: int
-    temporal_patch_size: int
-    merge_size: int
-    min_pixels: int
-    max_pixels: int
-    image_mean: tuple[float, float, float]
-    image_std: tuple[float, float, float]
-
-    @property
-    def factor(self) -> int:
-        """Pixels along the side of one image token; sizes are multiples of it."""
-        return self.patch_size * self.merge_size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patches:
-    """A picture, ready for the vision tower.
+    """A picture or a clip, ready for the vision tower.
 
     Attributes:
         pixel_values: (N, 3 * temporal * patch * patch) float32, about -1..1.
-        grid_thw: (1, 3) int64: 1, patch rows, patch columns; N is their product.
+        grid_thw: (1, 3) int64: temporal patches (1 for a picture), patch rows, patch columns; N
+            is their product.
     """
 
     pixel_values: npt.NDArray[np.float32]
@@ -76,15 +70,8 @@ def load_preprocess_config(path: Path) -> PreprocessConfig:
     Raises:
         ConfigError: missing, not JSON, or asking for another preprocessing than ours.
     """
-    file = path / "preprocessor_config.json" if path.is_dir() else path
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"cannot read the preprocessor config: {error}; expected the "
-            f"preprocessor_config.json of a Qwen3-VL checkpoint at {file}"
-        ) from error
-    return preprocess_config_from_dict(values)
+    file = path / FILE_NAME if path.is_dir() else path
+    return preprocess_config_from_dict(read_json(file, what="preprocessor config"))
 
 
 def preprocess_config_from_dict(values: Mapping[str, Any]) -> PreprocessConfig:
@@ -95,55 +82,7 @@ def preprocess_config_from_dict(values: Mapping[str, Any]) -> PreprocessConfig:
     Raises:
         ConfigError: a field is missing, or asks for another preprocessing than ours.
     """
-    _check_same_steps(values)
-    try:
-        size = values["size"]
-        mean, std = values["image_mean"], values["image_std"]
-        config = PreprocessConfig(
-            patch_size=int(values["patch_size"]),
-            temporal_patch_size=int(values["temporal_patch_size"]),
-            merge_size=int(values["merge_size"]),
-            # pixel counts, in spite of their names
-            min_pixels=int(size["shortest_edge"]),
-            max_pixels=int(size["longest_edge"]),
-            image_mean=(float(mean[0]), float(mean[1]), float(mean[2])),
-            image_std=(float(std[0]), float(std[1]), float(std[2])),
-        )
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"preprocessor_config.json lacks or garbles a field ({type(error).__name__}: {error})"
-            "; expected patch_size, temporal_patch_size, merge_size, size.shortest_edge, "
-            "size.longest_edge, image_mean and image_std: is the checkpoint whole?"
-        ) from error
-    positive = (config.patch_size, config.temporal_patch_size, config.merge_size)
-    if min(positive) < 1 or min(config.image_std) <= 0:
-        raise ConfigError(
-            f"patch, temporal and merge sizes are {positive} and image_std {config.image_std}, "
-            "expected all of them positive"
-        )
-    if not config.factor**2 <= config.max_pixels or not 0 < config.min_pixels <= config.max_pixels:
-        raise ConfigError(
-            f"size allows {config.min_pixels} to {config.max_pixels} pixels, expected "
-            f"0 < shortest_edge <= longest_edge and room for one token ({config.factor**2})"
-        )
-    return config
-
-
-def _check_same_steps(values: Mapping[str, Any]) -> None:
-    ours = {
-        "do_resize": True,
-        "do_rescale": True,
-        "do_normalize": True,
-        "resample": int(Image.Resampling.BICUBIC),
-        "rescale_factor": RESCALE_FACTOR,
-    }
-    for field, expected in ours.items():
-        got = values.get(field, expected)
-        if not isinstance(got, (int, float)) or not math.isclose(got, expected):
-            raise ConfigError(
-                f"preprocessor_config.json says {field} = {got}, expected {expected}; this "
-                "project preprocesses as released Qwen3-VL checkpoints ask and no other way"
-            )
+    return PreprocessConfig(**patch_fields(values, file_name=FILE_NAME))
 
 
 def smart_resize(
@@ -159,19 +98,58 @@ def smart_resize(
     Raises:
         FrameError: no pixels, or one side is more than 200 times the other.
     """
+    refuse_extreme(height, width, subject=f"image is {width} x {height} pixels")
+    return size_within_budget(
+        height,
+        width,
+        frames=1,
+        counted_frames=1,
+        factor=factor,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+    )
+
+
+def refuse_extreme(height: int, width: int, *, subject: str) -> None:
+    """Refuse a size that upstream's resize rule refuses.
+
+    Args:
+        subject: what the error is about, with its size.
+
+    Raises:
+        FrameError: no pixels, or one side is more than 200 times the other.
+    """
     if min(height, width) < 1 or max(height, width) / min(height, width) > MAX_ASPECT_RATIO:
         raise FrameError(
-            f"image is {width} x {height} pixels, expected at least 1 x 1 and one side at most "
-            f"{MAX_ASPECT_RATIO} times the other: crop it first"
+            f"{subject}, expected at least 1 x 1 and one side at most {MAX_ASPECT_RATIO} times "
+            "the other: crop it first"
         )
+
+
+def size_within_budget(
+    height: int,
+    width: int,
+    *,
+    frames: int,
+    counted_frames: int,
+    factor: int,
+    min_pixels: int,
+    max_pixels: int,
+) -> tuple[int, int]:
+    """`smart_resize` where `frames` pictures of one size share the budget.
+
+    Args:
+        counted_frames: by which the result is measured against the budget; upstream scales by
+            the true number and measures by one that is rounded to whole temporal patches.
+    """
     resized_height = round(height / factor) * factor
     resized_width = round(width / factor) * factor
-    if resized_height * resized_width > max_pixels:
-        shrink = math.sqrt(height * width / max_pixels)
+    if counted_frames * resized_height * resized_width > max_pixels:
+        shrink = math.sqrt(frames * height * width / max_pixels)
         resized_height = max(factor, math.floor(height / shrink / factor) * factor)
         resized_width = max(factor, math.floor(width / shrink / factor) * factor)
-    elif resized_height * resized_width < min_pixels:
-        grow = math.sqrt(min_pixels / (height * width))
+    elif counted_frames * resized_height * resized_width < min_pixels:
+        grow = math.sqrt(min_pixels / (frames * height * width))
         resized_height = math.ceil(height * grow / factor) * factor
         resized_width = math.ceil(width * grow / factor) * factor
     return resized_height, resized_width
@@ -195,26 +173,55 @@ def patches_from_image(image: npt.NDArray[np.uint8], config: PreprocessConfig) -
         min_pixels=config.min_pixels,
         max_pixels=config.max_pixels,
     )
-    resized = np.asarray(
-        Image.fromarray(np.ascontiguousarray(image)).resize(
-            (width, height), Image.Resampling.BICUBIC
-        )
+    return patches_from_pictures(
+        [image], config, height=height, width=width, levels=_normalised_levels(config)
     )
+
+
+def patches_from_pictures(
+    pictures: Sequence[npt.NDArray[np.uint8]],
+    config: PatchConfig,
+    *,
+    height: int,
+    width: int,
+    levels: npt.NDArray[np.float32],
+) -> Patches:
+    """Resize pictures one by one, and cut them.
+
+    Args:
+        pictures: at least one, (h, w, 3) uint8, RGB. If they do not fill the last temporal patch,
+            the last one is repeated: that is how a still picture becomes a patch, too.
+        height: to resize to; a multiple of `config.factor`.
+        width: likewise.
+        levels: (3, 256) float32, what each grey level of each channel becomes.
+    """
     p, m, t = config.patch_size, config.merge_size, config.temporal_patch_size
-    grid_h, grid_w = height // p, width // p
-    blocks = resized.reshape(grid_h // m, m, p, grid_w // m, m, p, 3)
-    # (block row, block column, row in block, column in block, channel, y, x)
-    cells = blocks.transpose(0, 3, 1, 4, 6, 2, 5).reshape(grid_h * grid_w, 3, p * p)
-    pixel_values = np.empty((grid_h * grid_w, 3, t, p * p), np.float32)
-    for channel, values in enumerate(_normalised_levels(config)):
-        pixel_values[:, channel] = values[cells[:, channel]][:, None]
+    grid_t, grid_h, grid_w = -(-len(pictures) // t), height // p, width // p
+    pixel_values = np.empty((grid_t, grid_h * grid_w, 3, t, p * p), np.float32)
+    for index, picture in enumerate(pictures):
+        resized = _resized(picture, height=height, width=width)
+        blocks = resized.reshape(grid_h // m, m, p, grid_w // m, m, p, 3)
+        # (block row, block column, row in block, column in block, channel, y, x)
+        cells = blocks.transpose(0, 3, 1, 4, 6, 2, 5).reshape(grid_h * grid_w, 3, p * p)
+        # The last picture fills what is left of its temporal patch.
+        first, last = index % t, t if index == len(pictures) - 1 else index % t + 1
+        for channel, values in enumerate(levels):
+            pixel_values[index // t, :, channel, first:last] = values[cells[:, channel]][:, None]
     return Patches(
-        pixel_values=pixel_values.reshape(grid_h * grid_w, -1),
-        grid_thw=np.array([[1, grid_h, grid_w]], np.int64),
+        pixel_values=pixel_values.reshape(grid_t * grid_h * grid_w, 3 * t * p * p),
+        grid_thw=np.array([[grid_t, grid_h, grid_w]], np.int64),
     )
 
 
-def _normalised_levels(config: PreprocessConfig) -> npt.NDArray[np.float32]:
+def _resized(image: npt.NDArray[np.uint8], *, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """(h, w, 3) uint8 by Pillow's antialiased bicubic filter."""
+    if image.shape[:2] == (height, width):
+        return image
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    return np.asarray(picture.resize((width, height), Image.Resampling(BICUBIC)))
+
+
+def _normalised_levels(config: PatchConfig) -> npt.NDArray[np.float32]:
     """(3, 256) float32: what each grey level of each channel becomes."""
     # float64 product rounded to float32, then float32 arithmetic: the roundings of transformers.
     scaled = (np.arange(256, dtype=np.float64) * RESCALE_FACTOR).astype(np.float32)

@@ -16,12 +16,7 @@ import numpy.typing as npt
 
 from ..errors import ContextError
 from ..image.preprocess import PreprocessConfig, load_preprocess_config, patches_from_image
-try:
-    from ..image.video import VideoConfig, load_video_config, patches_from_clip
-except ImportError:  # WAITING
-    VideoConfig = object
-    load_video_config = lambda directory: None
-    patches_from_clip = None
+from ..image.video import VideoConfig, load_video_config, patches_from_clip
 from ..language.chat import Chat, Picture, Video
 from ..language.chat_template import ChatStyle, load_chat_style, prompt_from_chat
 from ..language.tokenizer import Tokenizer, load_tokenizer

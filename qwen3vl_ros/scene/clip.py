@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several moments of one camera in a row."""
+"""Several moments of one camera in a row.
+
+Knows neither where the frames come from (a buffer of the node, a file) nor what a model makes of
+them. Stamps are the camera's own and may be uneven.
+
+Time: seconds from the first frame.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
+from ..errors import FrameError
 from .camera import Frame
 
 
@@ -17,3 +25,61 @@ class Clip:
     """
 
     frames: tuple[Frame, ...]
+
+    def __post_init__(self) -> None:
+        if not self.frames:
+            raise FrameError("the clip holds no frame, expected at least one")
+        first = self.frames[0]
+        for number, (before, frame) in enumerate(pairwise(self.frames), start=2):
+            if frame.image.shape != first.image.shape:
+                raise FrameError(
+                    f"frame {number} of the clip is {_size(frame)} pixels, expected "
+                    f"{_size(first)} as of the first; resize it, or begin another clip where the "
+                    "size changes"
+                )
+            if frame.frame_id != first.frame_id:
+                raise FrameError(
+                    f"frame {number} of the clip is of the camera '{frame.frame_id}', expected "
+                    f"'{first.frame_id}' as of the first; make one clip of each camera"
+                )
+            if frame.stamp_ns <= before.stamp_ns:
+                raise FrameError(
+                    f"frame {number} of the clip has the stamp {frame.stamp_ns} ns, expected one "
+                    f"after {before.stamp_ns} ns of the frame before it; put the frames in the "
+                    "order of their stamps and leave out repeated ones"
+                )
+
+    @property
+    def stamp_ns(self) -> int:
+        """Of the first frame."""
+        return self.frames[0].stamp_ns
+
+    @property
+    def frame_id(self) -> str:
+        """Of the camera."""
+        return self.frames[0].frame_id
+
+    @property
+    def width(self) -> int:
+        """Of every frame, pixels."""
+        return int(self.frames[0].image.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Of every frame, pixels."""
+        return int(self.frames[0].image.shape[0])
+
+    @property
+    def times_s(self) -> tuple[float, ...]:
+        """Of every frame, seconds from the first."""
+        return tuple((frame.stamp_ns - self.stamp_ns) / 1e9 for frame in self.frames)
+
+    @property
+    def duration_s(self) -> float:
+        """From the first frame to the last; 0 of a single one."""
+        return (self.frames[-1].stamp_ns - self.stamp_ns) / 1e9
+
+
+def _size(frame: Frame) -> str:
+    height, width = frame.image.shape[:2]
+    return f"{width} x {height}"

@@ -118,7 +118,7 @@ def layouts(draw: st.DrawFn) -> Layout:
     return Layout(ids, kinds, image_grids, video_grids, grids)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(layout=layouts())
 def test_prompt_positions_and_delta_are_those_of_transformers(transformers_model, layout):
     expected, expected_delta = transformers_model.get_rope_index(

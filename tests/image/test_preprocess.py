@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from qwen3vl_ros.errors import ConfigError, FrameError
@@ -138,6 +140,31 @@ def test_patches_are_those_of_transformers_bit_for_bit(size, config):
     np.testing.assert_array_equal(patches.grid_thw, grid_thw)
     assert patches.pixel_values.dtype == np.float32
     assert patches.grid_thw.dtype == np.int64
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    width=st.integers(33, 4000),
+    height=st.integers(33, 3000),
+    config=st.sampled_from((RELEASED, TINY)),
+)
+def test_every_size_of_picture_has_the_grid_of_transformers(width, height, config):
+    budget = {"shortest_edge": config.min_pixels, "longest_edge": config.max_pixels}
+    theirs = Qwen2VLImageProcessorPil(size=budget, patch_size=16).get_number_of_image_patches(
+        height, width
+    )
+    rows, columns = smart_resize(
+        height, width, factor=32, min_pixels=config.min_pixels, max_pixels=config.max_pixels
+    )
+    assert rows * columns == theirs * 16 * 16
+
+
+def test_the_largest_picture_is_cut_as_transformers_cuts_it():
+    image = noise(4000, 3000)
+    pixel_values, grid_thw = patches_of_transformers(image, RELEASED)
+    patches = patches_from_image(image, RELEASED)
+    np.testing.assert_array_equal(patches.grid_thw, grid_thw)
+    np.testing.assert_array_equal(patches.pixel_values, pixel_values)
 
 
 def test_four_rows_in_a_row_are_a_block_and_a_row_is_channel_time_y_x():
