@@ -35,6 +35,7 @@ class Ticket:
     """A place in the line, and what is heard there. Mutable; owned by whoever asked."""
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._pieces: asyncio.Queue[str | None] = asyncio.Queue()
         self._left = threading.Event()
         self._job: Future[Words] | None = None
@@ -51,6 +52,8 @@ class Ticket:
             Qwen3VLError: the model's (see `VisionLanguageModel.say`).
         """
         assert self._job is not None, "the line gave it"
+        if not self._job.done():  # told by `close`, which waits for no pass of the model
+            raise shutting_down()
         try:
             return self._job.result(timeout=0)
         except _Unwanted:
@@ -61,6 +64,12 @@ class Ticket:
         self._left.set()
         if self._job is not None:
             self._job.cancel()
+
+    def tell(self, piece: str | None) -> None:
+        """More of the words, or None for no more; from any thread."""
+        # A loop that is closed has nobody left to tell.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
 
     @property
     def is_unwanted(self) -> bool:
@@ -111,22 +120,16 @@ class ModelThread:
             Refusal: the line is full, or the server shuts down.
         """
         self.check_room()
-        ticket, loop = Ticket(), asyncio.get_running_loop()
+        ticket = Ticket()
         self._tickets.add(ticket)
 
-        def told(piece: str | None) -> None:
-            # A loop that is closed has nobody left to tell.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(ticket._pieces.put_nowait, piece)
-
         def done(job: Future[Words]) -> None:
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._tickets.discard, ticket)
-            told(None)
+            self._tickets.discard(ticket)
+            ticket.tell(None)
 
         def heard(piece: str) -> None:
             self._require_wanted(ticket)
-            told(piece)
+            ticket.tell(piece)
 
         def answered() -> Words:
             self._require_wanted(ticket)
@@ -149,6 +152,8 @@ class ModelThread:
         May be called by a signal's handler: it takes no lock, which what was interrupted may hold.
         """
         self._is_closing = True
+        for ticket in tuple(self._tickets):
+            ticket.tell(None)
 
     def join(self) -> None:
         """After `close`: returns when the thread has ended, which a pass of the model may take."""
