@@ -10,7 +10,11 @@ Both:     no system turn unless one is given or tools are offered; parts in list
 Thinking: the opened turn begins with `<think>`. A turn of the assistant after the user's last
           words keeps its thought, earlier ones lose theirs.
 Videos:   in the text one placeholder; in the ids, for each temporal patch, its time as ordinary
-          text ("<0.5 seconds>") and a block of its own.
+          text ("<0.5 seconds>") and a block of its own. These take the place of the whole
+          placeholder, as in the transformers that Qwen3-VL came with (4.57, still so in 5.8).
+          Since 5.10 its processor leaves the placeholder's `<|vision_start|>` before the first
+          time and `<|vision_end|>` after the last block. Qwen has not said that models know
+          this, so it is not done here; tests hold that nothing else is different.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ REFER, POINT, DETECT_3D, LOCATE_MOMENT  technical report (arXiv 2511.21631, appe
 DETECT                                  ODinW evaluation of QwenLM/Qwen3-VL
 LIST_EVENTS, TRACK                      QwenLM/Qwen3-VL cookbooks/video_understanding.ipynb
 SPOT_TEXT                               QwenLM/Qwen3-VL cookbooks/ocr.ipynb, by three copies of
-                                        its words in public repositories, line and word level
-                                        alike in all; that cell of the notebook was not read (the
+                                        its words in public repositories, for lines and for
+                                        words; that cell of the notebook was not read (the
                                         one for Qwen2.5-VL ends after "in JSON format.")
 COUNT                                   POINT's: no prompt of its own is published; the cookbooks
                                         point at every object and count the points
