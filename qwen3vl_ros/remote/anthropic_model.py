@@ -101,6 +101,8 @@ class AnthropicModel:
             arguments: dict[str, Any] = {
                 "model": self._server.model,
                 "extra_headers": self._headers,
+                # Told again, or the library sets a shorter one for answers that may get long.
+                "timeout": self._client.timeout,
                 "max_tokens": most,
                 "messages": [_message(turn) for turn in turns if turn.speaker != "system"],
             }
@@ -177,7 +179,7 @@ class AnthropicModel:
         except anthropic.APIError as error:
             raise self._failures.broken_off(error.body or error.message) from None
         except ValueError as error:
-            raise self._failures.nonsense(f"it is no JSON ({error})") from None
+            raise self._failures.nonsense(f"it is no JSON of an answer ({error})") from None
 
     def _offered(self) -> tuple[str, ...]:
         """The models that the server lists; none if it does not."""

@@ -181,7 +181,7 @@ class OpenAIModel:
         except openai.APIError as error:  # within a stream
             raise self._failures.broken_off(error.body or error.message) from None
         except ValueError as error:
-            raise self._failures.nonsense(f"it is no JSON ({error})") from None
+            raise self._failures.nonsense(f"it is no JSON of an answer ({error})") from None
 
     def _offered(self) -> tuple[str, ...]:
         """The models that the server lists; none if it does not."""

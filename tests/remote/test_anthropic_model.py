@@ -56,6 +56,13 @@ def test_without_a_limit_the_servers_is_sent_for_the_protocol_wants_one(server, 
     assert server.asked[0].body["max_tokens"] == 321
 
 
+def test_a_long_answer_need_not_be_streamed(server, ask):
+    """The library refuses such a limit, or sets a shorter time, where it may choose the time."""
+    server.play(anthropic_reply())
+    ask(budget=AnswerBudget(least=1, most=None), max_tokens=200_000, timeout_s=600.0)
+    assert server.asked[0].headers["x-stainless-read-timeout"] == "600.0"
+
+
 def test_pictures_tools_and_their_answers_have_their_places(server, ask, frame):
     server.play(anthropic_reply())
     model = remote_model(
