@@ -68,15 +68,16 @@ UPSTREAM_HASHES = {
     "tf2_msgs/msg/TFMessage": "e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087",
 }
 
-# Version 1. A changed hash is a changed interface: say so in CHANGELOG.md.
+# Version 2. A changed hash is a changed interface: say so in CHANGELOG.md.
 OUR_HASHES = {
-    "qwen3vl_ros/msg/Query": "0636916d464c443eeef4d8dc258558722790a590f3a9c74c88c77ad48142868e",
+    "qwen3vl_ros/msg/Query": "cde795dfd7c536e4814b7aae7e8473e830b830713f8a0d4a0b519a3b60132491",
     "qwen3vl_ros/msg/InferenceStatus": (
         "7a6e43c0545a1a41eced3a4d2747f61f66ffe9a8e5d9a037bea1b4abf0fc9b60"
     ),
-    "qwen3vl_ros/srv/SetQuery": "58a4c311db6e5429613f8f4ff5901cc0eea438efc0eb8ae7bcd7071f432f51bb",
+    "qwen3vl_ros/srv/SetQuery": "2e18c4f54cd30253750ca19279058c3bbe1d9b510a884ee94ffd0426097969d3",
+    "qwen3vl_ros/action/Ask": "c382a8c6536ab40cdc895f0e2027e4d29307ab043f7ec2bae382af2f64632956",
     "qwen3vl_ros/action/Ground": (
-        "ee369ff738540d9aaac22b48219c07772db68f2eb10db562da0971132041be01"
+        "f0cec8e8f359c32ea783680409d24826e46e7c9b4b61620ce0f276107c5d71fe"
     ),
 }
 
@@ -101,10 +102,10 @@ def test_the_type_hash_is_the_one_the_other_end_has(type_name):
 
 def test_the_tasks_of_a_query_are_those_of_the_core():
     from qwen3vl_ros.msg import Query
-    from qwen3vl_ros.scene.detections import SPATIAL_TASKS
+    from qwen3vl_ros.scene.detections import Task, TextLevel
 
-    for task in SPATIAL_TASKS:
-        assert getattr(Query, task.name) == task.value
+    for constant in (*Task, *TextLevel):
+        assert getattr(Query, constant.name) == constant.value
 
 
 def test_every_outcome_has_a_number_of_its_own():

@@ -11,6 +11,7 @@ breaks and tabs and loses all other control characters; both are cut before they
 
 from __future__ import annotations
 
+import json
 import math
 import unicodedata
 from collections.abc import Iterable
@@ -24,8 +25,16 @@ from vision_msgs import msg as vision
 from ..errors import QueryError
 from ..language.labels import clean_label
 from ..msg import Query as QueryMessage
-from ..scene.detections import SPATIAL_TASKS, Detection2D, Detection3D, Query, Task
+from ..scene.detections import (
+    SPATIAL_TASKS,
+    Detection2D,
+    Detection3D,
+    Query,
+    Task,
+    TextLevel,
+)
 from ..scene.geometry import OrientedBox, quaternion_from_rotation
+from ..scene.tools import Tool
 
 MAX_ANSWER_CHARACTERS = 20_000
 
@@ -52,27 +61,67 @@ def wire_text(text: str) -> str:
     return "".join(kept).encode("utf-8", "replace").decode("utf-8")
 
 
-def query_from_message(message: QueryMessage, *, query_id: str, max_objects: int) -> Query:
+def query_from_message(
+    message: QueryMessage, *, query_id: str, max_objects: int, of_place: bool
+) -> Query:
     """The question of a message.
 
     Args:
         message: the question as asked.
         query_id: for a question that brings none.
         max_objects: for a question that sets none.
+        of_place: whether questions of place are answered here, or all others.
 
     Raises:
-        QueryError: it cannot be asked; the text says why.
+        QueryError: it cannot be asked, or not here; the text says why.
     """
-    tasks = [task.value for task in SPATIAL_TASKS]
-    if message.task not in tasks:
-        raise QueryError(f"task is '{message.task[:64]}', expected one of {', '.join(tasks)}")
+    levels = [level.value for level in TextLevel]
+    if message.text_level not in ("", *levels):
+        raise QueryError(
+            f"text_level is '{message.text_level[:64]}', expected one of {', '.join(levels)}, or "
+            "nothing"
+        )
     return Query(
-        task=Task(message.task),
+        task=_task(message.task, of_place=of_place),
         text=message.text,
         categories=tuple(message.categories),
         query_id=message.id or query_id,
         max_objects=message.max_objects or max_objects,
+        text_level=TextLevel(message.text_level or TextLevel.LINE),
+        tools=_tools(message.tools_json) if message.tools_json else (),
     )
+
+
+def _task(name: str, *, of_place: bool) -> Task:
+    answered = [task.value for task in Task if (task in SPATIAL_TASKS) == of_place]
+    if name in answered:
+        return Task(name)
+    expected = f"expected one of {', '.join(answered)}"
+    if name in [task.value for task in Task]:
+        place = "no matter" if of_place else "a matter"
+        raise QueryError(
+            f"a '{name}' query is {place} of place in one picture, {expected}; send it to the "
+            f"action {'~/ask' if of_place else '~/ground'}"
+        )
+    raise QueryError(f"task is '{name[:64]}', {expected}")
+
+
+def _tools(written: str) -> tuple[Tool, ...]:
+    try:
+        functions = [entry.get("function", entry) for entry in json.loads(written)]
+        return tuple(
+            Tool(
+                name=str(function["name"]),
+                description=str(function.get("description", "")),
+                parameters=dict(function["parameters"]),
+            )
+            for function in functions
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        raise QueryError(
+            f"tools_json cannot be read ({type(exc).__name__}: {exc}), expected a JSON list of "
+            '{"name": ..., "description": ..., "parameters": {...}}'
+        ) from exc
 
 
 def detections_2d_message(

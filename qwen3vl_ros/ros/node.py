@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lifecycle node: camera topics and a question in, detections out.
+"""The lifecycle node: camera topics and questions in, detections and answers out.
 
-Callbacks only move data: the newest image waits in `CameraPairing`, one worker thread
-(`GroundingWorker`) runs the model and publishes. *Configure* loads the engine and warms it up,
+Callbacks only move data: the newest image waits in `CameraPairing`, one worker thread (`Worker`)
+asks the model and publishes. *Configure* loads the engine and warms it up, or names the server,
 *activate* opens the gate, *deactivate* closes it, *cleanup* frees the engine. Endpoints and
 publishers are made once, because making them in loops leaks in rclpy; an inactive node receives
 and does nothing.
@@ -14,12 +14,9 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import rclpy
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
@@ -27,23 +24,24 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from ..errors import AnswerError, EngineError, MissingDependency, Qwen3VLError
-from ..model.stopwatch import Stopwatch
-from ..perception import Perception
-from ..scene.camera import Frame
-from ..scene.detections import Query, Task
-from ..scene.lifting import load_open3d
+from ..errors import EngineError, Qwen3VLError
 from . import topics
+from .ask_action import ask_goal
+from .asked_model import EngineLoader, load_perception, model_facts, perceiver
 from .camera_pairing import CameraPairing
 from .diagnostics import Diagnostics
+from .fault_log import FaultLog
 from .gate import Gate
-from .ground_action import GroundAction
-from .parameters import engine_directory
+from .goals import Goals
+from .ground_action import ground_goal
+from .looking import Looker
+from .parameters import NodeParameters
 from .publishing import ResultPublisher
+from .recent_pictures import RecentPictures
 from .standing_question import Standing, StandingQuestion
 from .subscriptions import CameraSubscriptions
 from .transforms import transform_source
-from .worker import Grounder, GroundingWorker
+from .worker import Worker
 
 SPIN_S = 0.2
 # On SIGINT and SIGTERM the picture in hand is given up after this long.
@@ -52,27 +50,20 @@ STOP_S = 2.0
 CLEANUP_S = 10.0
 
 
-def load_perception(engine_dir: Path, threads: int) -> Grounder:
-    """The perception of an engine directory; whatever takes seconds to load is loaded now."""
-    with suppress(MissingDependency):  # without Open3D nothing is lifted, and every answer says so
-        load_open3d()
-    return Perception.load(engine_dir, threads=threads)
-
-
 class GroundingNode(LifecycleNode):
-    """Grounds a question in what a camera sees, again and again."""
+    """Asks a model about what a camera sees: one question again and again, others once."""
 
     def __init__(
         self,
         *,
-        load: Callable[[Path, int], Grounder] = load_perception,
+        load: EngineLoader = load_perception,
         parameter_overrides: Sequence[Parameter[Any]] = (),
         node_name: str = "qwen3vl",
     ) -> None:
         super().__init__(node_name, parameter_overrides=list(parameter_overrides))
         self._load = load
         self._crash: BaseException | None = None
-        self._worker: GroundingWorker | None = None
+        self._worker: Worker | None = None
         self._gate = Gate()
         self._wake = threading.Event()
         self._diagnostics = Diagnostics(node_name=self.get_name())
@@ -85,20 +76,23 @@ class GroundingNode(LifecycleNode):
         )
         self._transforms = transform_source(self)
         self._publisher = ResultPublisher(self)
+        self._faults = FaultLog(self._diagnostics, self.get_logger())
+        self._recent = RecentPictures(
+            keep_s=parameters.video_buffer_s,
+            fps=parameters.video_buffer_fps,
+            max_bytes=parameters.video_buffer_mb * 10**6,
+            faults=self._faults,
+        )
         self._diagnostics_publisher = self.create_publisher(
             topics.DIAGNOSTICS.type, topics.DIAGNOSTICS.name, topics.DIAGNOSTICS.qos
         )
-        self._goals = GroundAction(
-            self,
-            is_active=lambda: self._gate.is_open,
-            default_max_objects=lambda: self._question.standing.parameters.max_objects,
-            wake=self._wake.set,
-        )
+        self._goals = self._goals_of_actions()
         self._subscriptions_of_camera = CameraSubscriptions(
             self,
             parameters=parameters,
             gate=self._gate,
             pairing=self._pairing,
+            recent=self._recent,
             diagnostics=self._diagnostics,
         )
         # A ROS timer would stand still under use_sim_time without /clock.
@@ -109,6 +103,21 @@ class GroundingNode(LifecycleNode):
             JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1)),
             post_callback=self._on_time_jump,
         )
+
+    def _goals_of_actions(self) -> Goals:
+        goals = Goals(self, is_active=lambda: self._gate.is_open, wake=self._wake.set)
+
+        def in_force() -> NodeParameters:
+            return self._question.standing.parameters
+
+        goals.serve(
+            topics.GROUND,
+            lambda handle, id_: ground_goal(handle, query_id=id_, parameters=in_force()),
+        )
+        goals.serve(
+            topics.ASK, lambda handle, id_: ask_goal(handle, query_id=id_, parameters=in_force())
+        )
+        return goals
 
     @property
     def crash(self) -> BaseException | None:
@@ -135,7 +144,7 @@ class GroundingNode(LifecycleNode):
             return False
         self._crash = self.crash
         self._worker = None
-        self._pairing.reset()
+        self._forget_pictures()
         return True
 
     # Lifecycle ---------------------------------------------------------------------------------
@@ -157,29 +166,35 @@ class GroundingNode(LifecycleNode):
 
     def _configure(self) -> None:
         parameters = self._question.standing.parameters
-        engine_dir = engine_directory(parameters)
-        perception = self._load(engine_dir, parameters.threads)
-        _warm_up(perception)
-        self._worker = GroundingWorker(
-            perception=perception,
-            pairing=self._pairing,
+        looker = Looker(
+            perceiver=perceiver(parameters, load=self._load),
             transforms=self._transforms,
+            recent=self._recent,
+            faults=self._faults,
+        )
+        self._worker = Worker(
+            looker=looker,
+            pairing=self._pairing,
             publisher=self._publisher,
             goals=self._goals,
             diagnostics=self._diagnostics,
-            logger=self.get_logger(),
             standing=lambda: self._question.standing,
             now_ns=lambda: self.get_clock().now().nanoseconds,
             gate=self._gate,
             wake=self._wake,
         )
+        facts = model_facts(parameters)
         self._diagnostics.recovered("engine")
-        self._diagnostics.facts("engine", engine_dir=engine_dir, manifest_field_that_differs="")
-        self.get_logger().info(f"engine loaded from {engine_dir}")
+        self._diagnostics.facts("engine", **facts)
+        self.get_logger().info(
+            f"asks '{parameters.server_model}' on the server {parameters.server_url}"
+            if parameters.server_url
+            else f"engine loaded from {facts['engine_dir']}"
+        )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Opens the gate."""
-        self._pairing.reset()
+        self._forget_pictures()
         self._gate.open()
         self._wake.set()
         return super().on_activate(state)
@@ -188,7 +203,7 @@ class GroundingNode(LifecycleNode):
         """Closes the gate; an answer in the making is thrown away."""
         self._gate.close()
         self._goals.abort_all("the node was deactivated")
-        self._pairing.reset()
+        self._forget_pictures()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -225,9 +240,13 @@ class GroundingNode(LifecycleNode):
         self._pairing.configure(slop_s=parameters.depth_slop_s, wait_s=parameters.pairing_wait_s)
         self._wake.set()
 
+    def _forget_pictures(self) -> None:
+        self._pairing.reset()
+        self._recent.reset()
+
     def _on_time_jump(self, jump: TimeJump) -> None:
         self.get_logger().warning("time went back: images and transforms held are dropped")
-        self._pairing.reset()
+        self._forget_pictures()
         self._transforms.reset()
 
     def _publish_diagnostics(self) -> None:
@@ -250,21 +269,7 @@ class GroundingNode(LifecycleNode):
         self._diagnostics_publisher.publish(message)
 
 
-def _warm_up(perception: Grounder) -> None:
-    grey = np.full((480, 640, 3), 128, np.uint8)
-    # A grey picture may get any answer; that there is one is enough.
-    with suppress(AnswerError):
-        perception.ground(
-            Frame(image=grey, stamp_ns=0, frame_id=""),
-            Query(task=Task.DETECT, categories=("object",), max_objects=1),
-            model_boxes=False,
-            stopwatch=Stopwatch(),
-        )
-
-
-def run(
-    args: list[str] | None = None, *, load: Callable[[Path, int], Grounder] = load_perception
-) -> int:
+def run(args: list[str] | None = None, *, load: EngineLoader = load_perception) -> int:
     """Runs the node until it is told to stop; 0 when told, 1 when it cannot go on."""
     rclpy.init(args=args)
     node: GroundingNode | None = None

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import QueryError
+from ..errors import ConfigError, QueryError
+from ..remote.remote_server import ChatProtocol, PictureFormat, RemoteServer
 from ..runtime.loading import tiny_engine_directory
 from ..scene.detections import SPATIAL_TASKS, Query, Task
 from .declared_parameters import check_limits, declare_on_node, declared, declared_limits
@@ -37,6 +38,43 @@ class NodeParameters:
         "",
         "Directory of the engine (its manifest.json). Empty: the tiny engine of this package.",
         read_only=True,
+    )
+    server_url: str = declared(
+        "",
+        "Address of a model server, for example http://localhost:8000/v1, asked in place of an "
+        "engine. It need not run yet when the node starts. Empty: the engine of engine_dir.",
+        read_only=True,
+    )
+    server_model: str = declared(
+        "", "The model, as the server calls it; needed with server_url.", read_only=True
+    )
+    server_protocol: str = declared(
+        ChatProtocol.OPENAI.value,
+        "What the server speaks: OpenAI's chat completions or Anthropic's messages.",
+        one_of=tuple(protocol.value for protocol in ChatProtocol),
+        read_only=True,
+    )
+    server_key_env: str = declared(
+        "",
+        "Name of the environment variable that holds the server's key, never the key itself. "
+        "Empty: OPENAI_API_KEY or ANTHROPIC_API_KEY, by the protocol; where it is not set, no key "
+        "is sent.",
+        read_only=True,
+    )
+    server_timeout_s: float = declared(
+        30.0,
+        "How long the server may give no sign, for each of three tries, seconds.",
+        range=(0.1, 3600.0),
+        read_only=True,
+    )
+    server_picture_format: str = declared(
+        PictureFormat.PNG.value,
+        "How pictures are sent: 'png' loses nothing, 'jpeg' is several times smaller.",
+        one_of=tuple(form.value for form in PictureFormat),
+        read_only=True,
+    )
+    server_thinking: bool = declared(
+        False, "True when the server's model is a Thinking checkpoint.", read_only=True
     )
     threads: int = declared(
         0, "CPU threads of the engine; 0 lets it choose.", range=(0, 256), read_only=True
@@ -102,6 +140,27 @@ class NodeParameters:
         "Images older than this on the node's clock are not used, seconds; 0 uses all.",
         range=(0.0, 1e6),
     )
+    video_buffer_s: float = declared(
+        0.0,
+        "How many of the last seconds are kept for videos and rows of pictures (~/ask with "
+        "video_s). 0 keeps none, so that a node nobody asks for videos pays no memory: 8 s of "
+        "640 x 480 pixels, four a second, are 29 MB.",
+        range=(0.0, 600.0),
+        read_only=True,
+    )
+    video_buffer_fps: float = declared(
+        4.0,
+        "Pictures kept for each of these seconds, at most; a video is looked at twice a second.",
+        range=(0.1, 30.0),
+        read_only=True,
+    )
+    video_buffer_mb: int = declared(
+        256,
+        "Bound of their memory, MB (10^6 bytes; width x height x 3 for each picture): past it the "
+        "oldest go.",
+        range=(1, 65536),
+        read_only=True,
+    )
     marker_lifetime_s: float = declared(
         3.0, "How long RViz shows a marker, seconds; 0 is for ever.", range=(0.0, 1e6)
     )
@@ -109,6 +168,35 @@ class NodeParameters:
     def __post_init__(self) -> None:
         check_limits(self)
         self.query()
+        self.server()
+
+    def server(self) -> RemoteServer | None:
+        """The server that is asked, None where an engine is.
+
+        Raises:
+            ConfigError: it is named in part, or cannot be one.
+        """
+        if not self.server_url:
+            if self.server_model:
+                raise ConfigError(
+                    f"parameter server_model is '{self.server_model}' and server_url empty, "
+                    "expected both or none; an engine is named by engine_dir"
+                )
+            return None
+        if self.engine_dir:
+            raise ConfigError(
+                f"parameters engine_dir ('{self.engine_dir}') and server_url are both given, "
+                "expected one of them: the node asks one model"
+            )
+        return RemoteServer(
+            base_url=self.server_url,
+            model=self.server_model,
+            protocol=ChatProtocol(self.server_protocol),
+            key_variable=self.server_key_env or None,
+            timeout_s=self.server_timeout_s,
+            picture_format=PictureFormat(self.server_picture_format),
+            thinking=self.server_thinking,
+        )
 
     def query(self, *, query_id: str = "") -> Query | None:
         """The question in force, None while there is none.

@@ -120,6 +120,7 @@ class StandingQuestion:
                 request.query,
                 query_id=self._next_id(),
                 max_objects=self.standing.parameters.max_objects,
+                of_place=True,
             )
         except QueryError as exc:
             response.message = str(exc)

@@ -18,6 +18,7 @@ from .camera_pairing import CameraPairing, stamp_ns
 from .diagnostics import Diagnostics
 from .gate import Gate
 from .parameters import NodeParameters
+from .recent_pictures import RecentPictures
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -46,12 +47,14 @@ class CameraSubscriptions:
         parameters: NodeParameters,
         gate: Gate,
         pairing: CameraPairing,
+        recent: RecentPictures,
         diagnostics: Diagnostics,
     ) -> None:
         self._node = node
         self._parameters = parameters
         self._gate = gate
         self._pairing = pairing
+        self._recent = recent
         self._diagnostics = diagnostics
         self._image = self._subscription(topics.IMAGE, pairing.put_image, needed=True)
         self._depth = self._subscription(topics.DEPTH, pairing.put_depth, needed=False)
@@ -80,6 +83,7 @@ class CameraSubscriptions:
                 return
             if endpoint is topics.IMAGE:
                 self.note_publishers()
+                self._recent.put(message)
             put(message)
 
         def incompatible(event: Any) -> None:

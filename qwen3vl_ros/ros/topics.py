@@ -17,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection2DArray, Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
-from ..action import Ground
+from ..action import Ask, Ground
 from ..msg import InferenceStatus
 from ..srv import SetQuery
 
@@ -132,7 +132,14 @@ GROUND = Endpoint(
     name="~/ground",
     type=Ground,
     kind="acts",
-    meaning="One question to the newest picture; the standing question stays.",
+    meaning="One question of place to the newest picture; the standing question stays.",
+)
+ASK = Endpoint(
+    name="~/ask",
+    type=Ask,
+    kind="acts",
+    meaning="One question of any other kind (`docs/tasks.md`) to the newest picture, several "
+    "recent ones, or the last seconds as a video; the standing question stays.",
 )
 ENDPOINTS: tuple[Endpoint, ...] = (
     IMAGE,
@@ -146,6 +153,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     DIAGNOSTICS,
     SET_QUERY,
     GROUND,
+    ASK,
 )
 
 

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from qwen3vl_ros.action import Ground
+from tests.ros.asker import Asker
 from tests.ros.domain import ClaimedDomain
 from tests.ros.graph import World
 
@@ -34,3 +37,17 @@ def world() -> Iterator[World]:
     world = World()
     yield world
     world.close()
+
+
+@pytest.fixture
+def asker(world: World) -> Iterator[Callable[..., Asker]]:
+    """Makes an asker of ~/ground, or of the action given, once the node it asks is there."""
+    askers: list[Asker] = []
+
+    def make(action: type[Any] = Ground) -> Asker:
+        askers.append(Asker(world, action))
+        return askers[-1]
+
+    yield make
+    for one in askers:
+        one.client.destroy()

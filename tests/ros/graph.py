@@ -11,7 +11,7 @@ import array
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,9 +29,11 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from qwen3vl_ros.model.stopwatch import Stopwatch
+from qwen3vl_ros.model.vision_language_model import View
 from qwen3vl_ros.msg import InferenceStatus
 from qwen3vl_ros.ros import topics
 from qwen3vl_ros.ros.node import GroundingNode
+from qwen3vl_ros.scene.answers import Response, ResponseValue
 from qwen3vl_ros.scene.camera import Frame
 from qwen3vl_ros.scene.detections import BoxSource, Detection2D, Detection3D, Grounding, Query
 from qwen3vl_ros.scene.geometry import OrientedBox
@@ -47,14 +49,23 @@ class ScriptedPerception:
     """Answers with what it is given, and remembers what it was shown.
 
     Attributes:
-        answer: makes the answer, or raises.
-        seen: every frame and query, the warm-up's left out.
+        answer: makes the answer to a question of place, or raises.
+        reply: makes the answer to any other, or raises.
+        seen: every frame and query of place, the warm-up's left out.
+        shown: what every other query was about, and the query.
         may_answer: cleared, the next answer waits for it.
     """
 
-    def __init__(self, answer: Callable[[Frame, Query], Grounding] | None = None) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Frame, Query], Grounding] | None = None,
+        *,
+        reply: Callable[[Sequence[View], Query], Response] | None = None,
+    ) -> None:
         self.answer = answer or (lambda frame, query: grounding_of(frame, query))
+        self.reply = reply or (lambda views, query: response_of(views, query, "A mug."))
         self.seen: list[tuple[Frame, Query]] = []
+        self.shown: list[tuple[Sequence[View], Query]] = []
         self.warmed_up = 0
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -69,6 +80,22 @@ class ScriptedPerception:
         with stopwatch.stage("vision"):
             assert self.may_answer.wait(PATIENCE_S)
         return self.answer(frame, query)
+
+    def ask(self, views: Sequence[View], query: Query, *, stopwatch: Stopwatch) -> Response:
+        self.shown.append((views, query))
+        with stopwatch.stage("decode"):
+            assert self.may_answer.wait(PATIENCE_S)
+        return self.reply(views, query)
+
+
+def response_of(
+    views: Sequence[View], query: Query, value: ResponseValue, **parts: Any
+) -> Response:
+    first = views[0] if isinstance(views[0], Frame) else views[0].frames[0]
+    parts = {"complete": True, "answer_text": "as the model said", **parts}
+    return Response(
+        stamp_ns=first.stamp_ns, frame_id=first.frame_id, query=query, value=value, **parts
+    )
 
 
 def detection_2d(label: str = "mug", *xyxy_px: float, score: float = 0.9) -> Detection2D:

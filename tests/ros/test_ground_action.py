@@ -3,60 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import pytest
 from action_msgs.msg import GoalStatus
-from rclpy.action import ActionClient
 
-from qwen3vl_ros.action import Ground
 from qwen3vl_ros.model.stopwatch import STAGES
 from qwen3vl_ros.msg import InferenceStatus
 from qwen3vl_ros.msg import Query as QueryMessage
 from tests.ros.graph import CAMERA, ScriptedPerception, image_message, one_mug
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Asker:
-    """An action client whose futures are waited for by spinning the world."""
-
-    def __init__(self, world) -> None:
-        self.world = world
-        self.client = ActionClient(world.probe, Ground, "/qwen3vl/ground")
-        self.stages: list[str] = []
-        world.until(self.client.server_is_ready)
-
-    def ask(self, query: QueryMessage, frame_id: str = "") -> Any:
-        """A goal handle, accepted or not."""
-        future = self.client.send_goal_async(
-            Ground.Goal(query=query, frame_id=frame_id),
-            feedback_callback=lambda message: self.stages.append(message.feedback.stage),
-        )
-        self.world.until(future.done)
-        return future.result()
-
-    def result(self, handle: Any) -> tuple[int, Ground.Result]:
-        """Status and result of an accepted goal."""
-        future = handle.get_result_async()
-        self.world.until(future.done)
-        return future.result().status, future.result().result
-
-
-@pytest.fixture
-def asker(world) -> Iterator[Callable[[], Asker]]:
-    """Makes an asker, once the node it asks is there."""
-    askers: list[Asker] = []
-
-    def make() -> Asker:
-        askers.append(Asker(world))
-        return askers[-1]
-
-    yield make
-    for one in askers:
-        one.client.destroy()
 
 
 A_MUG = QueryMessage(task="refer", text="the mug", id="goal")
@@ -110,6 +66,15 @@ def test_an_empty_question_is_aborted_with_the_reason(world, asker):
     assert status == GoalStatus.STATUS_ABORTED
     assert "has no text" in result.message
     assert world.spin_through_a_picture().query_id == "query-1"
+
+
+def test_a_question_of_another_kind_is_sent_on_to_ask(world, asker):
+    world.start(ScriptedPerception(one_mug))
+    asking = asker()
+    status, result = asking.result(asking.ask(QueryMessage(task="count", text="mugs")))
+    assert status == GoalStatus.STATUS_ABORTED
+    assert "no matter of place in one picture" in result.message
+    assert "send it to the action ~/ask" in result.message
 
 
 def test_a_frame_that_cannot_be_reached_aborts_instead_of_answering_in_another(world, asker):

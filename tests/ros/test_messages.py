@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,7 +22,7 @@ from qwen3vl_ros.ros.messages import (
     query_from_message,
     wire_text,
 )
-from qwen3vl_ros.scene.detections import BoxSource, Detection2D, Detection3D, Task
+from qwen3vl_ros.scene.detections import BoxSource, Detection2D, Detection3D, Task, TextLevel
 from qwen3vl_ros.scene.geometry import OrientedBox, rotation_from_half_turns
 
 STAMP_NS = 1_700_000_000_123_456_789
@@ -123,7 +125,10 @@ def test_whatever_the_model_says_can_be_sent(text):
 
 def test_a_question_is_read_with_its_defaults():
     query = query_from_message(
-        QueryMessage(task="refer", text="the mug"), query_id="query-1", max_objects=7
+        QueryMessage(task="refer", text="the mug"),
+        query_id="query-1",
+        max_objects=7,
+        of_place=True,
     )
     assert (query.task, query.text, query.query_id, query.max_objects) == (
         Task.REFER,
@@ -132,7 +137,7 @@ def test_a_question_is_read_with_its_defaults():
         7,
     )
     own = QueryMessage(task="detect", categories=["mug"], max_objects=3, id="mine")
-    query = query_from_message(own, query_id="query-1", max_objects=7)
+    query = query_from_message(own, query_id="query-1", max_objects=7, of_place=True)
     assert (query.categories, query.query_id, query.max_objects) == (("mug",), "mine", 3)
 
 
@@ -143,8 +148,9 @@ def test_a_question_is_read_with_its_defaults():
         pytest.param(QueryMessage(task="find"), "task is 'find'", id="unknown task"),
         pytest.param(
             QueryMessage(task="ask", text="What?"),
-            "task is 'ask', expected one of detect, refer, point, detect_3d",
-            id="task of the core only",
+            "a 'ask' query is no matter of place in one picture, expected one of detect, refer, "
+            "point, detect_3d; send it to the action ~/ask",
+            id="no matter of place",
         ),
         pytest.param(QueryMessage(task="refer"), "has no text", id="no text"),
         pytest.param(QueryMessage(task="refer", text=" \n"), "has no text", id="blank text"),
@@ -157,7 +163,56 @@ def test_a_question_is_read_with_its_defaults():
 )
 def test_a_question_that_cannot_be_asked_is_refused(message, words):
     with pytest.raises(QueryError, match=words):
-        query_from_message(message, query_id="query-1", max_objects=7)
+        query_from_message(message, query_id="query-1", max_objects=7, of_place=True)
+
+
+GRASP = {"name": "grasp", "description": "Takes it.", "parameters": {"type": "object"}}
+
+
+def test_a_question_of_another_kind_is_read_with_its_tools_and_its_level_of_text():
+    message = QueryMessage(
+        task="act", text="take it", tools_json=json.dumps([{"function": GRASP}, GRASP])
+    )
+    query = query_from_message(message, query_id="goal-1", max_objects=7, of_place=False)
+    assert [(tool.name, tool.description) for tool in query.tools] == [("grasp", "Takes it.")] * 2
+    words = QueryMessage(task="spot_text", text_level="word")
+    query = query_from_message(words, query_id="goal-1", max_objects=7, of_place=False)
+    assert (query.task, query.text_level) == (Task.SPOT_TEXT, TextLevel.WORD)
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        pytest.param(
+            QueryMessage(task="refer", text="the mug"),
+            "a 'refer' query is a matter of place in one picture.*send it to the action ~/ground",
+            id="a matter of place",
+        ),
+        pytest.param(
+            QueryMessage(task="spot_text", text_level="letter"),
+            "text_level is 'letter', expected one of line, word",
+            id="another level",
+        ),
+        pytest.param(
+            QueryMessage(task="act", text="go", tools_json="[{]"),
+            "tools_json cannot be read .JSONDecodeError",
+            id="no JSON",
+        ),
+        pytest.param(
+            QueryMessage(task="act", text="go", tools_json='["grasp"]'),
+            "tools_json cannot be read .AttributeError",
+            id="names only",
+        ),
+        pytest.param(
+            QueryMessage(task="act", text="go", tools_json='[{"name": "grasp"}]'),
+            "tools_json cannot be read .KeyError: 'parameters'",
+            id="no parameters",
+        ),
+    ],
+)
+def test_a_question_of_another_kind_that_cannot_be_asked_is_refused(message, words):
+    with pytest.raises(QueryError, match=words):
+        query_from_message(message, query_id="goal-1", max_objects=7, of_place=False)
 
 
 def markers_of(*detections: Detection3D, up=UP_IN_ROBOT_FRAME) -> list[Marker]:

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CameraInfo
 
 from qwen3vl_ros.msg import InferenceStatus
 from qwen3vl_ros.perception import Perception
-from qwen3vl_ros.ros.node import load_perception
+from qwen3vl_ros.ros.asked_model import load_perception
 from qwen3vl_ros.ros.parameters import NodeParameters, engine_directory
 from qwen3vl_ros.scene.camera import Frame
 from qwen3vl_ros.scene.detections import Query, Task

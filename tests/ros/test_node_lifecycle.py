@@ -13,7 +13,8 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from qwen3vl_ros.errors import EngineError
 from qwen3vl_ros.msg import Query as QueryMessage
-from qwen3vl_ros.ros.node import GroundingNode, load_perception
+from qwen3vl_ros.ros.asked_model import load_perception
+from qwen3vl_ros.ros.node import GroundingNode
 from qwen3vl_ros.srv import SetQuery
 from tests.ros.graph import ScriptedPerception, one_mug
 

@@ -11,7 +11,7 @@ import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 
 from qwen3vl_ros.msg import InferenceStatus
-from qwen3vl_ros.ros.node import load_perception
+from qwen3vl_ros.ros.asked_model import load_perception
 from tests.ros.graph import image_message
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
