@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ..errors import AnswerError, ContextError
 from ..model.vision_language_model import View
@@ -17,6 +18,7 @@ from ..perception import Perception
 from ..scene.answers import Response
 from ..scene.camera import Frame
 from ..scene.detections import SPATIAL_TASKS, Grounding
+from ..scene.lifting import lift
 from .case import Case
 from .given import Fault, Given, given_by
 from .journal import Journal
@@ -48,7 +50,7 @@ def _asked(perception: Perception, case: Case, views: tuple[View, ...]) -> Given
             frame = views[0]
             assert isinstance(frame, Frame), "a spatial case is about one frame"
             # What depth cannot lift is not lifted: the model's own boxes are asked for by name.
-            answer = perception.ground(frame, case.query, model_boxes=False)
+            answer = _about_words(frame, perception.ground(frame, case.query, model_boxes=False))
         else:
             answer = perception.ask(views, case.query)
     except AnswerError as error:
@@ -64,3 +66,12 @@ def _asked(perception: Perception, case: Case, views: tuple[View, ...]) -> Given
         fault=fault,
         remark=remark,
     )
+
+
+def _about_words(frame: Frame, grounding: Grounding) -> Grounding:
+    """Without the notes that a frame without depth draws: they are not about the answer."""
+    if frame.depth_m is not None:
+        return grounding
+    about_depth = set(lift(frame, grounding.detections_2d).notes)
+    notes = tuple(note for note in grounding.notes if note not in about_depth)
+    return replace(grounding, notes=notes)

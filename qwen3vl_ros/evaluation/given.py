@@ -37,6 +37,7 @@ class Given:
         fault: why there is no answer; None when there is.
         remark: what was wrong with it, for people.
         complete: False when a truncated tail was dropped.
+        notes: what else was dropped or mended to read it, one sentence each.
         boxes: of DETECT and REFER.
         points: of POINT.
         solids: of DETECT_3D; lifted by depth for other spatial tasks.
@@ -51,6 +52,7 @@ class Given:
     fault: Fault | None = None
     remark: str = ""
     complete: bool = True
+    notes: tuple[str, ...] = ()
     boxes: tuple[Detection2D, ...] = ()
     points: tuple[Point2D, ...] = ()
     solids: tuple[Detection3D, ...] = ()
@@ -67,6 +69,7 @@ def given_by(case_id: str, answer: Grounding | Response, *, seconds: float) -> G
             seconds=seconds,
             words=answer.answer_text,
             complete=answer.complete,
+            notes=answer.notes,
             boxes=answer.detections_2d,
             points=answer.points,
             solids=answer.detections_3d,
@@ -78,6 +81,7 @@ def given_by(case_id: str, answer: Grounding | Response, *, seconds: float) -> G
         seconds=seconds,
         words=value if isinstance(value, str) else answer.answer_text,
         complete=answer.complete,
+        notes=answer.notes,
         texts=tuple(item for item in items if isinstance(item, TextSpan)),
         moments=tuple(item for item in items if isinstance(item, Moment)),
         number=value.number if isinstance(value, Count) else None,
@@ -98,6 +102,7 @@ def given_as_json(given: Given) -> Mapping[str, object]:
     if given.number is not None:
         values["number"] = given.number
     lists: dict[str, Sequence[object]] = {
+        "notes": list(given.notes),
         "boxes": [_placed(box.label, box.score, xyxy_px=box.xyxy_px) for box in given.boxes],
         "points": [_placed(point.label, point.score, uv_px=point.uv_px) for point in given.points],
         "solids": [_solid(solid) for solid in given.solids],
@@ -121,6 +126,7 @@ def given_from_json(values: Mapping[str, Any]) -> Given:
         fault=None if fault is None else Fault(fault),
         remark=str(values.get("remark", "")),
         complete=bool(values.get("complete", True)),
+        notes=tuple(map(str, values.get("notes", ()))),
         boxes=tuple(
             Detection2D(label=box["label"], score=box["score"], xyxy_px=_array(box["xyxy_px"]))
             for box in values.get("boxes", ())

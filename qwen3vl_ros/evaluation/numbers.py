@@ -52,6 +52,7 @@ MEANINGS: Mapping[str, str] = {
     "unreadable": "answers that could not be read; wrong, and never nothing",
     "no_room": "questions that did not fit the model's context",
     "incomplete": "answers whose tail was cut off",
+    "mended": "answers of which something was dropped or mended to read them",
     "seconds_median": "from question to answer, median",
     "absent_asked": "questions about what is not there",
     "absent_answered_nothing": "share of them answered with nothing",
@@ -150,6 +151,7 @@ def _of_any(cases: Sequence[Case], given: Mapping[str, Given]) -> Numbers:
         "unreadable": faults.count(Fault.UNREADABLE),
         "no_room": faults.count(Fault.NO_ROOM),
         "incomplete": sum(not answer.complete for answer in answers),
+        "mended": sum(bool(answer.notes) for answer in answers),
         "seconds_median": float(np.median([answer.seconds for answer in answers])),
     }
     if absent:

@@ -93,9 +93,8 @@ def omni3d_data(
                 )
             )
     counted = [solid.counts for solids in truths.values() for solid in solids]
-    remarks = [
-        f"{counted.count(False)} of {len(counted)} annotations do not count (Omni3D's rule)"
-    ]
+    ignored = counted.count(False)
+    remarks = [f"{ignored} of {len(counted)} annotations do not count, by Omni3D's rule"]
     if no_box:
         remarks.append(f"{no_box} annotations were left out: their eight corners are no box")
     return DataSet(

@@ -134,13 +134,14 @@ def _worst(worst: Sequence[WorstCase]) -> Iterator[str]:
         asked = ", ".join(query.categories) or query.text or query.task.value
         said = one.given.remark if one.given.fault is not None else one.given.words
         said = said if len(said) <= _LONGEST_WORDS else f"{said[:_LONGEST_WORDS]} ..."
-        how = one.given.fault.value if one.given.fault is not None else f"{one.score:.2f} right"
+        how = one.given.fault.value if one.given.fault is not None else f"score {one.score:.2f}"
+        notes = "".join(f"<br>{escape(note)}" for note in one.given.notes)
         data = base64.b64encode(one.jpeg).decode("ascii")
         yield (
             f'<figure><img alt="{escape(asked)}" src="data:image/jpeg;base64,{data}"><figcaption>'
             f"<b>{escape(asked)}</b> ({escape(one.case.group)}): {escape(how)}<br>"
             f'<b class="truth">truth</b> {escape(truth_in_words(one.case.truth))}<br>'
-            f'<b class="answer">answer</b> <code>{escape(said)}</code></figcaption></figure>'
+            f'<b class="answer">answer</b> <code>{escape(said)}</code>{notes}</figcaption></figure>'
         )
     yield "</div>"
 
