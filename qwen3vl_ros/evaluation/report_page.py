@@ -141,7 +141,8 @@ def _worst(worst: Sequence[WorstCase]) -> Iterator[str]:
             f'<figure><img alt="{escape(asked)}" src="data:image/jpeg;base64,{data}"><figcaption>'
             f"<b>{escape(asked)}</b> ({escape(one.case.group)}): {escape(how)}<br>"
             f'<b class="truth">truth</b> {escape(truth_in_words(one.case.truth))}<br>'
-            f'<b class="answer">answer</b> <code>{escape(said)}</code>{notes}</figcaption></figure>'
+            f'<b class="answer">answer</b> <code>{escape(said)}</code>{notes}'
+            "</figcaption></figure>"
         )
     yield "</div>"
 
