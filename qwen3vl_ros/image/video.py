@@ -196,7 +196,13 @@ def sampled_indices(stamps_ns: Sequence[int], config: VideoConfig) -> list[int]:
 
 
 def resized_frame_size(
-    frames: int, height: int, width: int, config: VideoConfig, *, max_tokens: int | None = None
+    frames: int,
+    height: int,
+    width: int,
+    config: VideoConfig,
+    *,
+    max_tokens: int | None = None,
+    max_patch_tokens: int | None = None,
 ) -> tuple[int, int]:
     """Height and width of the frames of a clip after resizing.
 
@@ -205,6 +211,7 @@ def resized_frame_size(
         height: of each, pixels.
         width: likewise.
         max_tokens: of the whole clip; the pixel budget shrinks until they are no more.
+        max_patch_tokens: of one temporal patch, likewise.
 
     Raises:
         FrameError: an extreme aspect ratio, or `max_tokens` are too few even for the smallest
@@ -218,6 +225,9 @@ def resized_frame_size(
             f"is room for {max_tokens}; show a shorter video, or export the engine again with a "
             "larger --cache-length"
         )
+    if max_patch_tokens is not None:
+        of_all = temporal_patches * max_patch_tokens  # they are alike
+        max_tokens = of_all if max_tokens is None else min(max_tokens, of_all)
     # Upstream refuses a single frame; here it counts as the pair that it becomes.
     frames = max(frames, config.temporal_patch_size)
     max_pixels = config.max_pixels
@@ -257,12 +267,17 @@ def _size_within(
 
 
 def patches_from_clip(
-    clip: Clip, config: VideoConfig, *, max_tokens: int | None = None
+    clip: Clip,
+    config: VideoConfig,
+    *,
+    max_tokens: int | None = None,
+    max_patch_tokens: int | None = None,
 ) -> ClipPatches:
     """Choose frames, resize, normalise and cut them.
 
     Args:
         max_tokens: visual tokens that there is room for; the budget shrinks to keep within.
+        max_patch_tokens: likewise, in one temporal patch: what the tower was built for.
 
     Raises:
         FrameError: an extreme aspect ratio, or more frames than `max_tokens` have room for.
@@ -270,7 +285,12 @@ def patches_from_clip(
     stamps_ns = [frame.stamp_ns for frame in clip.frames]
     indices = sampled_indices(stamps_ns, config)
     height, width = resized_frame_size(
-        len(indices), clip.height, clip.width, config, max_tokens=max_tokens
+        len(indices),
+        clip.height,
+        clip.width,
+        config,
+        max_tokens=max_tokens,
+        max_patch_tokens=max_patch_tokens,
     )
     patches = patches_from_pictures(
         [clip.frames[index].image for index in indices],

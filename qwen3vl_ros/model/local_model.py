@@ -39,6 +39,24 @@ class LocalSight(Sight):
     embeds: VisualEmbeds
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rehearsal:
+    """A turn that was computed to be looked into.
+
+    Attributes:
+        input_ids: (T,) int64, the prompt.
+        logits: (A, vocab_size) float32, after the prompt and after each token of the answer that
+            was followed, but its last.
+        answer_ids: our own greedy answer, int64.
+        answer_text: the answer in words.
+    """
+
+    input_ids: npt.NDArray[np.int64]
+    logits: npt.NDArray[np.float32]
+    answer_ids: npt.NDArray[np.int64]
+    answer_text: str
+
+
 class LocalModel:
     """A `VisionLanguageModel` on engines; one conversation at a time, one thread."""
 
@@ -63,10 +81,22 @@ class LocalModel:
 
     @classmethod
     def load(
-        cls, engine_dir: Path, *, threads: int = 0, providers: Sequence[str] | None = None
+        cls,
+        engine_dir: Path,
+        *,
+        threads: int = 0,
+        spinning: bool = False,
+        providers: Sequence[str] | None = None,
+        allow_fallback: bool = False,
     ) -> LocalModel:
         """Load an engine directory, or refuse it; arguments and errors as `Perception.load`."""
-        engines = load_engines(engine_dir, threads=threads, providers=providers)
+        engines = load_engines(
+            engine_dir,
+            threads=threads,
+            spinning=spinning,
+            providers=providers,
+            allow_fallback=allow_fallback,
+        )
         config = load_model_config(engine_dir)
         tokenizer = load_tokenizer(engine_dir)
         decoder = Decoder(
@@ -103,7 +133,12 @@ class LocalModel:
                 part = Picture(grid_hw=_grid_hw(patches.grid_thw))
             else:
                 room = int(SHARE_FOR_CLIPS * self._decoder.cache_length)
-                clip = patches_from_clip(view, self._video, max_tokens=room)
+                clip = patches_from_clip(
+                    view,
+                    self._video,
+                    max_tokens=room,
+                    max_patch_tokens=self._vision_encoder.max_visual_tokens,
+                )
                 patches = clip.patches
                 part = Video(grid_hw=_grid_hw(patches.grid_thw), times_s=clip.times_s)
         with watch.stage("vision"):
@@ -148,6 +183,39 @@ class LocalModel:
             passes=words.passes,
         )
         return words
+
+    def rehearse(
+        self,
+        chat: Chat,
+        sights: Sequence[LocalSight],
+        *,
+        along: npt.NDArray[np.int64],
+    ) -> Rehearsal:
+        """The likeliest next turn, with all that was computed on the way, for comparison.
+
+        Args:
+            chat: as `say` takes it.
+            sights: likewise.
+            along: (A,) int64, an answer to be followed token by token; our own is cut after as
+                many, and both where the cache ends.
+
+        Raises:
+            ContextError, QueryError, EngineError: as `say`.
+        """
+        prompt = prompt_from_chat(chat, self._style, self._tokenizer, self._config)
+        input_ids = prompt.input_ids
+        embeds = [sight.embeds for sight in sights]
+        room = self._room(len(input_ids), AnswerBudget(least=1, most=len(along)))
+        logits = self._decoder.prefill(input_ids, embeds)[None]
+        if room > 1:
+            logits = np.concatenate([logits, self._decoder.decode(along[: room - 1])])
+        generation = self._decoder.generate(input_ids, embeds, max_new_tokens=room)
+        return Rehearsal(
+            input_ids=input_ids,
+            logits=logits,
+            answer_ids=np.array(generation.token_ids, np.int64),
+            answer_text=self._tokenizer.decode(generation.token_ids),
+        )
 
     def _room(self, prompt_tokens: int, budget: AnswerBudget) -> int:
         """Tokens the answer may take: what is asked for, or what the cache has left."""

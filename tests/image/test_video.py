@@ -216,10 +216,17 @@ def test_the_budget_of_a_frame_keeps_a_short_clip_from_costing_as_much_as_a_long
     height=st.integers(20, 1080),
     width=st.integers(20, 4000),
     room=st.integers(30, 2000),
+    tower=st.integers(1, 400),
 )
-def test_a_clip_takes_no_more_tokens_than_there_is_room_for(frames, height, width, room):
-    rows, columns = resized_frame_size(frames, height, width, RELEASED, max_tokens=room)
-    assert 1 <= -(-frames // 2) * rows * columns // 1024 <= room
+def test_a_clip_takes_no_more_tokens_than_cache_and_tower_have_room_for(
+    frames, height, width, room, tower
+):
+    rows, columns = resized_frame_size(
+        frames, height, width, RELEASED, max_tokens=room, max_patch_tokens=tower
+    )
+    tokens = rows * columns // 1024
+    assert 1 <= tokens <= tower
+    assert -(-frames // 2) * tokens <= room
 
 
 def test_more_frames_than_room_for_the_smallest_are_refused_with_both_numbers():
