@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write rendered scenes as a data set in COCO's, RefCOCO's and Omni3D's format.
 
-The small one of the tests is `--output tests/evaluation/data --scenes 3 --size 160x120 --suffix
+The small one of the tests is `--output tests/evaluation/data --scenes 3 --size 320x240 --suffix
 .jpg`; docs/evaluation.md evaluates a larger one.
 """
 

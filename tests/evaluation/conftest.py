@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The small data set of three rendered scenes, and ways to spoil it.
 
-Made by `scripts/scene_data.py --output tests/evaluation/data --scenes 3 --size 160x120 --suffix
+Made by `scripts/scene_data.py --output tests/evaluation/data --scenes 3 --size 320x240 --suffix
 .jpg`.
 """
 

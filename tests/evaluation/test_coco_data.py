@@ -38,7 +38,7 @@ def test_boxes_are_turned_from_corner_and_size_into_corners():
 
 def test_a_picture_is_the_frame_it_was_rendered_as():
     (frame,) = read(DATA).cases[0].views()
-    assert frame.image.shape == (120, 160, 3)
+    assert frame.image.shape == (240, 320, 3)
     assert frame.intrinsics is None
 
 
@@ -181,6 +181,6 @@ def test_missing_files_are_refused_with_how_many_and_where_to_look(data):
 
 def test_a_picture_of_another_size_than_its_boxes_is_refused(data, change):
     """An EXIF mark that turns a picture would otherwise turn every box into a wrong one."""
-    change("instances.json", set_in("images", width=120, height=160))
-    with pytest.raises(DatasetError, match="the picture is 160 x 120 pixels, expected 120 x 160"):
+    change("instances.json", set_in("images", width=240, height=320))
+    with pytest.raises(DatasetError, match="the picture is 320 x 240 pixels, expected 240 x 320"):
         read(data).cases[0].views()

@@ -82,7 +82,7 @@ def test_answers_of_another_model_or_other_data_are_refused_and_say_what_differs
 def test_a_file_that_is_no_journal_is_refused_and_kept(tmp_path, content):
     file = tmp_path / "answers.jsonl"
     file.write_text(content)
-    with pytest.raises(DatasetError, match=r"cannot be read .*--restart, or give another --output"):
+    with pytest.raises(DatasetError, match=r"cannot be read .*--restart, or give another"):
         Journal.open(file, IDENTITY)
     assert file.read_text() == content
 

@@ -116,10 +116,10 @@ NOT_KNOWN = {"valid3D": False, "bbox3D_cam": [[-1, -1, -1]] * 8, "dimensions": [
         pytest.param({"visibility": 0.33}, False, id="hidden by two thirds"),
         pytest.param({"visibility": 0.34}, True, id="hidden by less"),
         pytest.param({"dimensions": [0.1, 0, 0.1]}, False, id="flat"),
-        pytest.param({"bbox2D_trunc": [10, 10, 60, 17]}, False, id="as low as 7 of 120 pixels"),
-        pytest.param({"bbox2D_trunc": [10, 10, 60, 18]}, True, id="8 of 120 pixels high"),
+        pytest.param({"bbox2D_trunc": [10, 10, 60, 25]}, False, id="as low as 15 of 240 pixels"),
+        pytest.param({"bbox2D_trunc": [10, 10, 60, 26]}, True, id="16 of 240 pixels high"),
         pytest.param(
-            {"bbox2D_trunc": [-1] * 4, "bbox2D_proj": [10, -100, 60, 85]},
+            {"bbox2D_trunc": [-1] * 4, "bbox2D_proj": [10, -100, 60, 265]},
             False,
             id="higher than the picture and a half",
         ),

@@ -40,8 +40,8 @@ def as_qwen(reference):
         "image": f"data/coco/train2014/{NAMES[reference['image_id']]}",
         "sent": reference["sentences"][0]["sent"],
         "bbox": [x, y, x + width, y + height],
-        "width": 160,
-        "height": 120,
+        "width": 320,
+        "height": 240,
     }
 
 
