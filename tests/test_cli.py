@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from qwen3vl_ros import cli
-from qwen3vl_ros.commands import asked_model
+from qwen3vl_ros.commands import ground as ground_command
 from qwen3vl_ros.scene.answers import (
     Count,
     Moment,
@@ -88,7 +88,7 @@ class Scripted:
 @pytest.fixture
 def scripted(monkeypatch) -> Scripted:
     perception = Scripted()
-    monkeypatch.setattr(asked_model.Perception, "load", lambda *args, **kwargs: perception)
+    monkeypatch.setattr(ground_command, "perception_asked", lambda options: perception)
     return perception
 
 
