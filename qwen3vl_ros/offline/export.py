@@ -12,7 +12,8 @@ too.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ..errors import ConfigError
 from ..model_config import ModelConfig, TextConfig, VisionConfig, load_model_config
 from ..runtime.atomic_directory import replaced_directory
 from ..runtime.manifest import EMBEDDING_FILE, MANIFEST_FILE, Manifest, write_manifest
+from .calibration import CalibratedWeight, calibrate
 from .checkpoint import checked_files
 from .engine_files import (
     copy_files,
@@ -34,12 +36,17 @@ from .engine_files import (
     weights_sha256,
     write_table,
 )
+from .golden_outputs import write_golden_outputs
 from .graph_weights import attach_weights
 from .graphs import decoder_graph, head_graph, vision_graph
 from .precisions import PRECISIONS as PRECISIONS
-from .precisions import Precision, precision_from_name
-from .stored_weights import StoredWeights
+from .precisions import FLOAT16, Precision, precision_from_name
+from .quantization import block_scales
+from .stored_weights import Float32, StoredWeights
 from .streamed_tensor import Progress, save
+
+
+CODES = "calibration"  # of a directory that is being written: codes that no graph holds yet
 
 
 def export_checkpoint(
@@ -48,6 +55,7 @@ def export_checkpoint(
     *,
     precision: str,
     cache_length: int | None = None,
+    golden: bool = True,
     progress: Progress | None = None,
 ) -> Manifest:
     """Write the engines of a checkpoint; what was in `engine_dir` is replaced in one step.
@@ -58,6 +66,8 @@ def export_checkpoint(
         precision: a name of `precisions.py`.
         cache_length: tokens of prompt and answer together that the cache shall hold; None makes
             room for the largest picture, its question and its answer.
+        golden: also write what the reference says to one picture, for `qwen3vl doctor` and the
+            node to hold the engine against.
         progress: called with a file's name, bytes written and bytes in all.
 
     Raises:
@@ -74,26 +84,66 @@ def export_checkpoint(
     with replaced_directory(engine_dir, marker=MANIFEST_FILE) as partial:
         copy_files(checkpoint_dir, partial)
         write_table(weights, partial / EMBEDDING_FILE, numbers.table)
+        calibrated = _calibrated(checkpoint_dir, weights, numbers, partial / CODES, progress)
         for name, model in _graphs(config).items():
             is_head = name == "lm_head.onnx"
             shares = is_head and config.text.tie_word_embeddings and numbers.bits is None
-            attach_weights(model, weights, _of_graph(name, numbers, shares=shares))
+            of_graph = _of_graph(name, numbers, shares=shares)
+            attach_weights(model, weights, of_graph, calibrated=calibrated)
             if shares:
                 refer_to_table(model, partial)
                 ir.save(model, partial / name)
             else:
                 save(model, partial / name, progress)
+        shutil.rmtree(partial / CODES, ignore_errors=True)
+        sources_sha256 = weights_sha256(weights.files)
+        if golden:
+            write_golden_outputs(
+                partial,
+                weights,
+                weights_sha256=sources_sha256,
+                cache_length=room.cache_length,
+                progress=progress,
+            )
         return write_manifest(
             partial,
             flavour="onnxruntime",
             precision=precision,
             vision_precision="float32",
             model_type=config.model_type,
-            weights_sha256=weights_sha256(weights.files),
+            weights_sha256=sources_sha256,
             cache_length=room.cache_length,
             max_visual_tokens=room.max_visual_tokens,
             tools=tool_versions(),
         )
+
+
+def _calibrated(
+    checkpoint_dir: Path,
+    weights: StoredWeights,
+    precision: Precision,
+    directory: Path,
+    progress: Progress | None,
+) -> Mapping[str, CalibratedWeight]:
+    """Weights that are rounded for what rendered scenes bring about, where the precision is so."""
+    if not precision.calibrated:
+        return {}
+
+    def scale_rule(block: Float32) -> Float32:
+        scales = block_scales(block, bits=4)
+        # What will be stored is what has to be made up for.
+        return scales.astype(np.float16).astype(np.float32) if half else scales
+
+    half = precision.stored == FLOAT16
+    directory.mkdir()
+    return calibrate(
+        checkpoint_dir,
+        weights,
+        directory,
+        block_size=precision.block_size,
+        scale_rule=scale_rule,
+        progress=progress,
+    )
 
 
 def _of_graph(name: str, precision: Precision, *, shares: bool) -> Precision:
@@ -140,12 +190,3 @@ def _graphs(config: ModelConfig) -> dict[str, ir.Model]:
 def _traced_once(trace: Callable[[Any], ir.Model], config: VisionConfig | TextConfig) -> ir.Model:
     """Tracing takes long and depends on sizes only: two precisions share it."""
     return trace(config)
-
-
-# What the other flavour's exporter still asks here by other names.
-TOOLS = tuple(tool_versions())
-_copy_files, _save, _weights_sha256 = copy_files, save, weights_sha256
-
-
-def _refuse_what_graphs_cannot(config: ModelConfig, _: str) -> None:
-    refuse_other_taps(config)

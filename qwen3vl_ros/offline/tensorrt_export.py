@@ -7,19 +7,21 @@ the machine that shall run them, or ahead of time with TensorRT-RTX.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
 from ..errors import ConfigError
+from ..image.preprocess import FILE_NAME, load_preprocess_config
 from ..model_config import ModelConfig, load_model_config
 from ..runtime.atomic_directory import replaced_directory
 from ..runtime.manifest import EMBEDDING_FILE, MANIFEST_FILE, Manifest, write_manifest
 from .checkpoint import checked_files
 from .engine_files import (
+    Room,
     copy_files,
     refuse_other_taps,
     room_for_tokens,
@@ -29,50 +31,11 @@ from .engine_files import (
 )
 from .stored_weights import StoredWeights
 from .streamed_tensor import Progress, save
+from .tensorrt_choices import PRECISIONS, GraphChoices
 from .tensorrt_graphs import decoder_graph, head_graph, vision_graph
-from .tensorrt_modules import OperatorSet
 from .tensorrt_weights import attach_weights
 
 FLAVOUR = "tensorrt-onnx"
-# What decoder and head compute in, and weights that share a scale where they have four bits.
-PRECISIONS: Mapping[str, tuple[str, int | None]] = {
-    "float32": ("float32", None),
-    "float16": ("float16", None),
-    "bfloat16": ("bfloat16", None),
-    "int4": ("float16", 32),
-    "int4-128": ("float16", 128),
-}
-TOWER_PRECISIONS = ("float32", "float16", "bfloat16")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GraphChoices:
-    """How a checkpoint is written for TensorRT.
-
-    Attributes:
-        operators: which operators graphs are made of.
-        precision: of decoder and head, one of `PRECISIONS`.
-        vision_precision: of the tower, one of `TOWER_PRECISIONS`.
-        cache_length: tokens of prompt and answer together that the cache shall hold.
-    """
-
-    operators: OperatorSet
-    precision: str
-    vision_precision: str
-    cache_length: int
-
-    def __post_init__(self) -> None:
-        """Refuses what no graph can be.
-
-        Raises:
-            ConfigError: with the field, what it is and what was expected.
-        """
-        for name, value, known in (
-            ("precision", self.precision, tuple(PRECISIONS)),
-            ("vision_precision", self.vision_precision, TOWER_PRECISIONS),
-        ):
-            if value not in known:
-                raise ConfigError(f"{name} is '{value}', expected one of {', '.join(known)}")
 
 
 def export_for_tensorrt(
@@ -97,11 +60,12 @@ def export_for_tensorrt(
     """
     config = load_model_config(checkpoint_dir)
     refuse_other_taps(config)
-    room = room_for_tokens(checkpoint_dir, choices.cache_length)
+    room = room_for_graphs(checkpoint_dir, choices)
     weights = StoredWeights(files=checked_files(checkpoint_dir, config))
     _, block_size = PRECISIONS[choices.precision]
     with replaced_directory(graph_dir, marker=MANIFEST_FILE) as partial:
         copy_files(checkpoint_dir, partial)
+        _limit_pictures(partial / FILE_NAME, room)
         table = np.float32 if choices.precision == "float32" else np.float16
         write_table(weights, partial / EMBEDDING_FILE, table)
         for name, graph in _graphs(config, choices).items():
@@ -134,3 +98,35 @@ def _graphs(config: ModelConfig, choices: GraphChoices) -> dict[str, Callable[[]
         ),
         "lm_head.onnx": lambda: head_graph(config, operators=operators, width=width),
     }
+
+
+def room_for_graphs(checkpoint_dir: Path, choices: GraphChoices) -> Room:
+    """What the checkpoint makes, and no more than was chosen."""
+    if choices.max_visual_tokens is None:
+        return room_for_tokens(checkpoint_dir, choices.cache_length)
+    preprocess = load_preprocess_config(checkpoint_dir)
+    token = preprocess.factor**2
+    largest = min(choices.max_visual_tokens, preprocess.max_pixels // token)
+    smallest = -(-preprocess.min_pixels // token)
+    if largest < smallest:
+        raise ConfigError(
+            f"image tokens are limited to {largest}, and this checkpoint's smallest picture takes "
+            f"{smallest}; expected at least that: raise image_tokens.max in the recipe, or lower "
+            "size.shortest_edge in the checkpoint's preprocessor_config.json"
+        )
+    if choices.cache_length <= largest:
+        raise ConfigError(
+            f"cache_length is {choices.cache_length}, expected more than the {largest} tokens "
+            "that the largest picture takes; raise it, or lower image_tokens.max in the recipe"
+        )
+    return Room(cache_length=choices.cache_length, max_visual_tokens=largest)
+
+
+def _limit_pictures(file: Path, room: Room) -> None:
+    """Larger pictures shall be scaled to what the engine takes, not refused."""
+    preprocess = load_preprocess_config(file)
+    limit = room.max_visual_tokens * preprocess.factor**2
+    if limit < preprocess.max_pixels:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        values["size"]["longest_edge"] = limit
+        file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -14,7 +14,6 @@ and whoever runs it puts them behind those of earlier passes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 from typing import Any
 
 import torch
@@ -26,15 +25,9 @@ from .graphs import OPSET
 from .reference_decoder import RMSNorm, TextAttention
 from .reference_rotation import rotated
 from .reference_vision import VisionAttention
+from .tensorrt_choices import OperatorSet
 
 HIDDEN_KEY = -60000.0  # a score beside which no other matters, still a float16
-
-
-class OperatorSet(Enum):
-    """Which operators a graph is made of."""
-
-    FUSED = "fused"
-    PLAIN = "plain"
 
 
 def exchanged(module: nn.Module, operators: OperatorSet) -> nn.Module:

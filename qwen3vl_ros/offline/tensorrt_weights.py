@@ -24,6 +24,7 @@ import onnx_ir as ir
 from ..errors import ConfigError
 from .stored_weights import Float32, StoredWeights
 from .streamed_tensor import NARROW_KINDS, StreamedTensor
+from .tensorrt_operators import INT4_OPSET
 
 LEAST_SCALE = 2.0**-14  # the smallest normal float16; a block of zeros has it too
 
@@ -130,6 +131,7 @@ def attach_weights(
     if int4_block_size is not None:
         for transpose, weight in list(_linears(graph)):
             _dequantized(graph, transpose, weight, weights, int4_block_size)
+            graph.opset_imports[""] = max(graph.opset_imports[""], INT4_OPSET)
     for name, value in list(graph.initializers.items()):
         if value.const_value is None:
             value.const_value = StreamedTensor(value, functools.partial(weights.pieces, name))

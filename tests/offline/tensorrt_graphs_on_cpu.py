@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from qwen3vl_ros.image.positions import text_rotary, vision_position_taps, vision_rotary
 from qwen3vl_ros.model_config import ModelConfig
-from qwen3vl_ros.offline.tensorrt_modules import OperatorSet
+from qwen3vl_ros.offline.tensorrt_choices import OperatorSet
 from qwen3vl_ros.runtime.engine import PAST, PRESENT
 from qwen3vl_ros.runtime.onnxruntime_engine import OnnxRuntimeEngine
 

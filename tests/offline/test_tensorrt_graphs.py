@@ -17,8 +17,8 @@ from qwen3vl_ros.errors import ConfigError
 from qwen3vl_ros.model_config import ModelConfig, load_model_config
 from qwen3vl_ros.offline.checkpoint import checked_files
 from qwen3vl_ros.offline.stored_weights import StoredWeights
+from qwen3vl_ros.offline.tensorrt_choices import OperatorSet
 from qwen3vl_ros.offline.tensorrt_graphs import OPSETS, decoder_graph, head_graph, vision_graph
-from qwen3vl_ros.offline.tensorrt_modules import OperatorSet
 from qwen3vl_ros.offline.tensorrt_weights import (
     attach_weights,
     float_from_positive_int4,
