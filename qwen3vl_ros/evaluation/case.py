@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..model.vision_language_model import View
-from ..scene.detections import Query, Task
+from ..scene.detections import Query
 from ..scene.geometry import OrientedBox
 
 
@@ -53,7 +53,7 @@ class Boxes:
     """Truth of DETECT and REFER.
 
     Attributes:
-        boxes: every object that was asked for. REFER is about one at most.
+        boxes: every object that was asked for. Of REFER most often one.
         not_exhaustive: categories of which the picture may hold more than is annotated (LVIS).
         is_federated: whether only the categories asked are known of this picture (LVIS).
     """
@@ -149,11 +149,6 @@ class Case:
     views: Callable[[], tuple[View, ...]]
     query: Query
     truth: Truth
-
-    def __post_init__(self) -> None:
-        if self.query.task is Task.REFER:
-            assert isinstance(self.truth, Boxes), "a description is answered by a box"
-            assert len(self.truth.boxes) <= 1, "several of a kind are asked for by DETECT"
 
     @property
     def is_about_nothing(self) -> bool:

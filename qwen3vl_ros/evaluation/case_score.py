@@ -68,10 +68,12 @@ def gave_nothing(given: Given) -> bool:
 
 
 def referred_overlap(truth: Boxes, given: Given) -> float:
-    """Of the first box given with the one that is right; 0 where none was given."""
-    if not given.boxes:
-        return 0.0
-    return overlap_of_boxes(given.boxes[0].xyxy_px, truth.boxes[0].xyxy_px)
+    """Of the first box given with the one that is right; 0 where none was given.
+
+    Where several are right, all that were given are paired with them.
+    """
+    boxes = given.boxes[:1] if len(truth.boxes) == 1 else given.boxes
+    return _shared(boxes, truth.boxes, lambda a, t: overlap_of_boxes(a.xyxy_px, t.xyxy_px))
 
 
 def is_on(place: Place, uv_px: npt.NDArray[np.float64]) -> bool:

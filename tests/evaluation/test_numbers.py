@@ -52,6 +52,19 @@ def test_a_description_is_answered_by_the_first_box():
     assert (numbers["questions"], numbers["pictures"]) == (2, 2)
 
 
+def test_a_description_of_several_is_answered_by_as_many():
+    """Two of a kind: one box found of two, one found and one beside, both found."""
+    both = Boxes(boxes=(true_box(0, 0, 10, 10), true_box(40, 0, 50, 10)))
+    answers = [
+        (box(40, 0, 50, 10),),
+        (box(40, 0, 50, 10), box(60, 0, 70, 10)),
+        (box(40, 0, 50, 10), box(0, 0, 10, 10)),
+    ]
+    for boxes, overlap in zip(answers, (0.5, 0.5, 1.0), strict=True):
+        numbers = told([(case(Task.REFER, both), given(boxes=boxes))])
+        assert numbers["iou_mean"] == pytest.approx(overlap)
+
+
 def test_an_unreadable_answer_is_wrong_is_counted_apart_and_is_never_nothing():
     unreadable = given("2/0", fault=Fault.UNREADABLE, words="I cannot see", remark="no list")
     present = case(Task.REFER, one_box(0, 0, 10, 10), case_id="1/0")
