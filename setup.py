@@ -23,7 +23,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["qwen3vl_ros", "qwen3vl_ros.*"]),
-    package_data={"qwen3vl_ros": ["**/*.jinja"]},
+    package_data={"qwen3vl_ros": ["**/*.jinja", "**/*.png"]},
     install_requires=requirements("runtime"),
     extras_require={
         # Replaces onnxruntime, which has the same import name: uninstall that one first.

@@ -44,22 +44,40 @@ class Perception:
 
     @classmethod
     def load(
-        cls, engine_dir: Path, *, threads: int = 0, providers: Sequence[str] | None = None
+        cls,
+        engine_dir: Path,
+        *,
+        threads: int = 0,
+        spinning: bool = False,
+        providers: Sequence[str] | None = None,
+        allow_fallback: bool = False,
     ) -> Perception:
         """Load an engine directory, or refuse it.
 
         Args:
             engine_dir: written by `qwen3vl export`.
             threads: CPU threads of the model; 0 takes every core.
-            providers: ONNX Runtime's execution providers, in order; None takes what is installed.
+            spinning: let waiting threads keep their cores busy.
+            providers: ONNX Runtime's execution providers (`runtime/providers.py`), in order; None
+                takes what is installed.
+            allow_fallback: run without a provider that does not start, rather than not at all.
 
         Raises:
-            EngineError: missing, damaged, or not what its manifest says; names the field.
+            EngineError: missing, damaged, not what its manifest says (names the field), or too
+                large for the memory that is free; or a provider does not start.
             ConfigError, CheckpointError: a config, the tokenizer or the chat template in it cannot
                 be read.
             MissingDependency: the runtime it is for is not installed.
         """
-        return cls(LocalModel.load(engine_dir, threads=threads, providers=providers))
+        return cls(
+            LocalModel.load(
+                engine_dir,
+                threads=threads,
+                spinning=spinning,
+                providers=providers,
+                allow_fallback=allow_fallback,
+            )
+        )
 
     def ground(
         self,

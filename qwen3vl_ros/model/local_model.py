@@ -21,6 +21,7 @@ from ..language.chat import Chat, Picture, Video
 from ..language.chat_template import ChatStyle, load_chat_style, prompt_from_chat
 from ..language.tokenizer import Tokenizer, load_tokenizer
 from ..model_config import ModelConfig, load_model_config
+from ..runtime.engine import Running
 from ..runtime.loading import load_engines
 from ..scene.camera import Frame
 from .decoder import Decoder, StopReason
@@ -70,6 +71,7 @@ class LocalModel:
         video: VideoConfig,
         *,
         style: ChatStyle = ChatStyle.INSTRUCT,
+        running: Running | None = None,
     ) -> None:
         self._vision_encoder = vision_encoder
         self._decoder = decoder
@@ -78,6 +80,7 @@ class LocalModel:
         self._preprocess = preprocess
         self._video = video
         self._style = style
+        self._running = running
 
     @classmethod
     def load(
@@ -117,12 +120,18 @@ class LocalModel:
             load_preprocess_config(engine_dir),
             load_video_config(engine_dir),
             style=load_chat_style(engine_dir),
+            running=engines.running,
         )
 
     @property
     def style(self) -> ChatStyle:
         """See `VisionLanguageModel`."""
         return self._style
+
+    @property
+    def running(self) -> Running | None:
+        """Where its engine runs; None for one that was put together by hand."""
+        return self._running
 
     def see(self, view: View, *, watch: Stopwatch) -> LocalSight:
         """See `VisionLanguageModel`."""

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far an engine of each precision may be from the reference on the golden picture.
+
+Data, and how a manifest names it. A limit is a few times what rounding costs the tiny checkpoint
+and random ones, and far below what a fault does (docs/adr/0008): rows of a tap that is zero are
+off by 1, logits of other weights by about that. What costs a model nothing, no number sees: rows
+and columns swapped in the decoder's positions move the tiny checkpoint's logits by 0.01, which
+float32 shows and four bits hide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..errors import EngineError
+from ..runtime.manifest_fields import Manifest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TowerTolerance:
+    """Of the rows that the tower makes.
+
+    Attributes:
+        cosine: smallest between a row and the reference's.
+        error: largest distance, in parts of the reference's length.
+    """
+
+    cosine: float
+    error: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecoderTolerance:
+    """Of what the decoder says.
+
+    Attributes:
+        first_error: largest distance of the logits after the prompt, in parts of the reference's
+            length.
+        answer_error: the same of the likeliest logits in all places of the reference's answer.
+        overlap: smallest intersection over union of a box and the reference's.
+    """
+
+    first_error: float
+    answer_error: float
+    overlap: float
+
+
+TOWERS: Mapping[str, TowerTolerance] = {
+    "float32": TowerTolerance(cosine=0.99999, error=1e-3),
+    "float16": TowerTolerance(cosine=0.999, error=0.03),
+    "bfloat16": TowerTolerance(cosine=0.99, error=0.1),
+}
+# By the beginning of a precision's name; the longest that fits.
+DECODERS: Mapping[str, DecoderTolerance] = {
+    "float32": DecoderTolerance(first_error=1e-3, answer_error=1e-3, overlap=0.99),
+    "float16": DecoderTolerance(first_error=0.02, answer_error=0.02, overlap=0.9),
+    "bfloat16": DecoderTolerance(first_error=0.02, answer_error=0.02, overlap=0.9),
+    "int8": DecoderTolerance(first_error=0.1, answer_error=0.05, overlap=0.9),
+    "int4": DecoderTolerance(first_error=0.5, answer_error=0.15, overlap=0.7),
+}
+
+
+def tower_tolerance(manifest: Manifest) -> TowerTolerance:
+    """Of an engine's tower.
+
+    Raises:
+        EngineError: of no precision that is known.
+    """
+    kind = manifest.vision_precision or "float32"
+    for suffix, other in (("-tower16", "float16"), ("-tower32", "float32")):
+        if manifest.precision.endswith(suffix):
+            kind = other
+    if kind not in TOWERS:
+        raise EngineError(
+            f"nothing says how right a tower in '{kind}' has to be, expected one of "
+            f"{', '.join(TOWERS)}; export the engine again",
+            field="vision_precision",
+        )
+    return TOWERS[kind]
+
+
+def decoder_tolerance(manifest: Manifest) -> DecoderTolerance:
+    """Of an engine's decoder and head.
+
+    Raises:
+        EngineError: of no precision that is known.
+    """
+    fitting = [name for name in DECODERS if manifest.precision.startswith(name)]
+    if not fitting:
+        raise EngineError(
+            f"nothing says how right an engine in '{manifest.precision}' has to be, expected one "
+            f"that begins with {', '.join(DECODERS)}; export the engine again",
+            field="precision",
+        )
+    return DECODERS[max(fitting, key=len)]

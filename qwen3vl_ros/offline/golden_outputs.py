@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the torch reference makes of the golden picture, for an engine to be held against.
+
+Knows the picture and the question, which are one for all engines (`golden_scene.png`, rendered by
+`synthetic/`), and how to ask a checkpoint of any size (`streamed_reference.py`). The outputs are
+of the checkpoint, not of a precision: every flavour and precision carries the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ..image.preprocess import load_preprocess_config, patches_from_image
+from ..language.chat_template import load_chat_style
+from ..language.prompt import prompt_from_query
+from ..language.tokenizer import load_tokenizer
+from ..model.golden import (
+    ANSWER_LOGITS,
+    GOLDEN_FILE,
+    MOST_ANSWER_TOKENS,
+    Golden,
+    kept_logit_ids,
+    kept_visual_rows,
+    write_golden,
+)
+from ..model_config import load_model_config
+from ..runtime.manifest import CHECKPOINT_FILES, sha256_of_file
+from ..scene.detections import Query, Task
+from .engine_files import OPTIONAL_FILES
+from .stored_weights import StoredWeights
+from .streamed_reference import StreamedReference
+from .streamed_tensor import Progress
+
+_LOG = logging.getLogger(__name__)
+
+PICTURE = Path(__file__).with_name("golden_scene.png")
+QUERY = Query(task=Task.REFER, text="red cylinder", max_objects=1)
+
+
+def write_golden_outputs(
+    engine_dir: Path,
+    weights: StoredWeights,
+    *,
+    weights_sha256: str,
+    cache_length: int,
+    progress: Progress | None = None,
+) -> None:
+    """`golden.npz` of an engine directory; without room for the question, a warning instead.
+
+    Args:
+        engine_dir: being filled; holds its tokenizer and configs already.
+        weights: the checkpoint's, checked.
+        weights_sha256: of their files.
+        cache_length: tokens that the engine's cache holds.
+        progress: called with a name, tokens done and tokens in all.
+    """
+    golden = _once(
+        _Asked(
+            fingerprint=_fingerprint(engine_dir, weights_sha256),
+            directory=engine_dir,
+            weights=weights,
+            progress=progress,
+        )
+    )
+    if len(golden.input_ids) >= cache_length:
+        _LOG.warning(
+            "no golden outputs: the question takes %d tokens and the cache holds %d, so nobody "
+            "can check this engine; export with a larger --cache-length",
+            len(golden.input_ids),
+            cache_length,
+        )
+        return
+    write_golden(golden, engine_dir / GOLDEN_FILE)
+
+
+def golden_outputs(
+    directory: Path, weights: StoredWeights, *, progress: Progress | None = None
+) -> Golden:
+    """The reference's answer to the golden question, in float32 and greedy.
+
+    Args:
+        directory: tokenizer, template and configs, as the engine will have them.
+        weights: the checkpoint's, checked.
+        progress: called with a name, tokens done and tokens in all.
+    """
+    config, tokenizer = load_model_config(directory), load_tokenizer(directory)
+    image = np.asarray(Image.open(PICTURE).convert("RGB"))
+    patches = patches_from_image(image, load_preprocess_config(directory))
+    style = load_chat_style(directory)
+    prompt = prompt_from_query(QUERY, patches.grid_thw, tokenizer, config, style=style)
+    reference = StreamedReference(weights, config)
+    visual = reference.encode(patches.pixel_values, patches.grid_thw)
+    logits = first_logits = reference.prefill(
+        prompt.input_ids,
+        visual,
+        patches.grid_thw,
+        capacity=len(prompt.input_ids) + MOST_ANSWER_TOKENS,
+    )
+    answer_ids: list[int] = []
+    likeliest: list[npt.NDArray[np.float32]] = []
+    while True:
+        answer_ids.append(int(logits.argmax()))
+        likeliest.append(logits)
+        if progress is not None:
+            progress("golden answer", len(answer_ids), MOST_ANSWER_TOKENS)
+        if answer_ids[-1] in tokenizer.eos_token_ids or len(answer_ids) == MOST_ANSWER_TOKENS:
+            break
+        logits = reference.decode(answer_ids[-1])
+    rows, ids = kept_visual_rows(len(visual.image_embeds)), kept_logit_ids(first_logits)
+    by_size = np.argsort(-np.stack(likeliest), axis=1, kind="stable")[:, :ANSWER_LOGITS]
+    return Golden(
+        image=image,
+        query=QUERY,
+        input_ids=prompt.input_ids,
+        visual_rows=rows,
+        image_embeds=visual.image_embeds.numpy()[rows],
+        deepstack_embeds=visual.deepstack_embeds.numpy()[:, rows],
+        logit_ids=ids,
+        logits=first_logits[ids],
+        answer_ids=np.array(answer_ids, np.int64),
+        answer_logit_ids=by_size.astype(np.int64),
+        answer_logits=np.take_along_axis(np.stack(likeliest), by_size, axis=1),
+        answer_text=tokenizer.decode(answer_ids),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """A checkpoint, told from others by its fingerprint alone."""
+
+    fingerprint: str
+    directory: Path = field(compare=False)
+    weights: StoredWeights = field(compare=False)
+    progress: Progress | None = field(compare=False)
+
+
+@functools.lru_cache(maxsize=2)
+def _once(asked: _Asked) -> Golden:
+    """A second precision of one checkpoint does not ask again."""
+    return golden_outputs(asked.directory, asked.weights, progress=asked.progress)
+
+
+def _fingerprint(directory: Path, weights_sha256: str) -> str:
+    """Of everything that the outputs depend on."""
+    files = (directory / name for name in (*CHECKPOINT_FILES, *OPTIONAL_FILES))
+    hashes = [sha256_of_file(file) for file in files if file.is_file()]
+    return hashlib.sha256("".join([weights_sha256, *hashes]).encode()).hexdigest()
