@@ -39,8 +39,8 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument(
         "--categories",
-        help="of omni3d: omni3d-sunrgbd, omni3d-arkitscenes, omni3d-hypersim (what Omni3D "
-        "evaluates), or names apart by commas; by default all that count",
+        help="of coco and omni3d: names apart by commas, by default all; also omni3d-sunrgbd, "
+        "omni3d-arkitscenes, omni3d-hypersim: what Omni3D evaluates",
     )
     data.add_argument(
         "--categories-per-question", type=positive, default=80, metavar="N", help="of coco"
@@ -67,13 +67,15 @@ def data_named(options: argparse.Namespace) -> DataSet:
             f"--data {kind} was given without --annotations FILE and --images DIR; "
             "docs/evaluation.md says which files"
         )
-    for option, value, its_kind in (
-        ("--split", options.split, "refcoco"),
-        ("--instances", options.instances, "refcoco"),
-        ("--categories", options.categories, "omni3d"),
+    for option, value, its_kinds in (
+        ("--split", options.split, ("refcoco",)),
+        ("--instances", options.instances, ("refcoco",)),
+        ("--categories", options.categories, ("coco", "omni3d")),
     ):
-        if value is not None and kind != its_kind:
-            raise ConfigError(f"{option} was given with --data {kind}, expected {its_kind}")
+        if value is not None and kind not in its_kinds:
+            raise ConfigError(
+                f"{option} was given with --data {kind}, expected {' or '.join(its_kinds)}"
+            )
     asked = Asked(options.ask)
     if kind == "coco":
         return coco_data(
@@ -82,6 +84,7 @@ def data_named(options: argparse.Namespace) -> DataSet:
             asked=asked,
             categories_per_question=options.categories_per_question,
             max_objects=options.max_objects,
+            categories=options.categories,
             limit=options.limit,
         )
     if kind == "refcoco":

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..errors import ConfigError, Qwen3VLError
+from ..errors import ConfigError, EngineError, FrameError, RemoteError
 from ..perception import Perception
 from .asked_model import add_model_options, identity_asked, model_asked, perception_asked
 from .command import Commands, add_command, positive
 from .data_options import DATA, add_data_options, data_named
+from .progress_bar import question_bar
 
 EXIT_INTERRUPTED = 130  # as a shell says it of Ctrl-C
 
@@ -92,14 +93,8 @@ def _on_data(options: argparse.Namespace) -> int:
     output = options.output or Path(f"out/evaluation-{options.data}.json")
     perception = Perception(RememberingModel(model_asked(options)))
     again = "what was answered is kept: run the same command to go on"
-    with tqdm(total=len(data.cases), unit="question", disable=None) as bar:
-
-        def progress(done: int, total: int) -> None:
-            if bar.n == 0:
-                bar.initial = done  # so that the time left counts what this run did
-            bar.update(done - bar.n)
-
-        try:
+    try:
+        with question_bar() as progress:
             results = evaluate_data(
                 perception,
                 data,
@@ -108,13 +103,12 @@ def _on_data(options: argparse.Namespace) -> int:
                 restart=options.restart,
                 progress=progress,
             )
-        except KeyboardInterrupt:
-            print(f"\nqwen3vl evaluate: stopped; {again}", file=sys.stderr)
-            return EXIT_INTERRUPTED
-        except Qwen3VLError:
-            if bar.n:
-                print(f"\nqwen3vl evaluate: {again}", file=sys.stderr)
-            raise
+    except KeyboardInterrupt:
+        print(f"qwen3vl evaluate: stopped; {again}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except (EngineError, FrameError, RemoteError):
+        print(f"qwen3vl evaluate: {again}", file=sys.stderr)
+        raise
     for group, numbers in results.groups.items():
         print(f"{group}:")
         for name, value in numbers.items():

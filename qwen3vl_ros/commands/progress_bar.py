@@ -40,6 +40,22 @@ def progress_bar() -> Iterator[Progress]:
         _close(bars)
 
 
+@contextmanager
+def question_bar() -> Iterator[Callable[[int, int], None]]:
+    """What to call with questions done and in all; those of the first call took no time."""
+    bars: list[tqdm[None]] = []
+
+    def report(done: int, total: int) -> None:
+        if not bars:
+            bars.append(tqdm(total=total, initial=done, unit="question", disable=None))
+        bars[-1].update(done - bars[-1].n)
+
+    try:
+        yield report
+    finally:
+        _close(bars)
+
+
 def _close(bars: list[tqdm[None]]) -> None:
     while bars:
         bars.pop().close()

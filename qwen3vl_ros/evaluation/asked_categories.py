@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from enum import Enum
 
+from ..errors import DatasetError
+
 # Of the longest query, what several categories may take together.
 _MOST_CHARACTERS = 1600
 
@@ -29,6 +31,21 @@ def spoken(name: str) -> str:
 def same_words(a: str, b: str) -> bool:
     """Whether two labels are the same but for case, underscores and spaces."""
     return spoken(a).casefold() == spoken(b).casefold()
+
+
+def chosen_categories(words: str, known: Sequence[str]) -> Sequence[str]:
+    """Categories named apart by commas.
+
+    Raises:
+        DatasetError: the data set has no such category.
+    """
+    wanted = [name.strip() for name in words.split(",") if name.strip()]
+    if unknown := [name for name in wanted if name not in known]:
+        raise DatasetError(
+            f"--categories names {', '.join(unknown)}, expected names in the annotations: "
+            f"{', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
+        )
+    return wanted
 
 
 def questions_of(names: Sequence[str], *, most: int) -> Iterator[tuple[str, ...]]:

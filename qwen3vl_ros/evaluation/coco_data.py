@@ -16,7 +16,7 @@ import numpy as np
 
 from ..scene.detections import Query, Task
 from .annotation_file import Entry, file_sha256, json_file
-from .asked_categories import Asked, questions_of, spoken
+from .asked_categories import Asked, chosen_categories, questions_of, spoken
 from .case import Boxes, Case, DataSet, TrueBox
 from .pictures_on_disk import PictureFile, found_files, sampled
 
@@ -31,6 +31,7 @@ def coco_data(
     asked: Asked,
     categories_per_question: int,
     max_objects: int,
+    categories: str | None = None,
     limit: int | None = None,
 ) -> DataSet:
     """Every picture's questions.
@@ -41,6 +42,7 @@ def coco_data(
         asked: which categories each picture is asked for.
         categories_per_question: so many at most in one question.
         max_objects: of one answer.
+        categories: names apart by commas; nothing is known of others. None takes all.
         limit: pictures, fairly sampled; None takes all.
 
     Raises:
@@ -48,6 +50,10 @@ def coco_data(
     """
     root = json_file(annotations)
     names = {entry.whole("id"): spoken(entry.text("name")) for entry in root.entries("categories")}
+    if categories is not None:
+        taken = chosen_categories(categories, list(names.values()))
+    else:
+        taken = list(dict.fromkeys(names.values()))
     pictures = {str(entry.whole("id")): entry for entry in root.entries("images")}
     truths = _truths(root, names, pictures)
     chosen = sampled(pictures, limit)
@@ -59,7 +65,7 @@ def coco_data(
         file = PictureFile(
             path=files[picture_id], width=entry.whole("width"), height=entry.whole("height")
         )
-        wanted = _wanted(entry, boxes, names, asked)
+        wanted = _wanted(entry, boxes, names, taken, asked)
         empty += not wanted
         for number, group in enumerate(questions_of(wanted, most=categories_per_question)):
             cases.append(
@@ -88,6 +94,7 @@ def coco_data(
             "annotations": annotations.name,
             "annotations_sha256": file_sha256(annotations),
             "asked": asked.value,
+            "categories": "all" if categories is None else ", ".join(taken),
             "categories_per_question": str(categories_per_question),
             "max_objects": str(max_objects),
         },
@@ -127,11 +134,15 @@ def _file_name(entry: Entry) -> str:
 
 
 def _wanted(
-    entry: Entry, boxes: Sequence[TrueBox], names: Mapping[int, str], asked: Asked
+    entry: Entry,
+    boxes: Sequence[TrueBox],
+    names: Mapping[int, str],
+    taken: Sequence[str],
+    asked: Asked,
 ) -> Sequence[str]:
-    """In the order of the file's categories, each once."""
+    """Of those that are taken, in their order."""
     if asked is Asked.ALL:
-        return list(dict.fromkeys(names.values()))
+        return taken
     present = {box.label for box in boxes}
     absent = {names.get(i) for i in entry.wholes("neg_category_ids")}
-    return [name for name in dict.fromkeys(names.values()) if name in present | absent]
+    return [name for name in taken if name in present | absent]

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from .. import __version__
 from ..perception import Perception
 from .asking import ask
 from .case import Case, DataSet
@@ -79,6 +80,7 @@ def write_report(
     """Write the JSON file and the page beside it."""
     values = {
         "format_version": FORMAT_VERSION,
+        "qwen3vl_ros": __version__,
         **identity,
         "remarks": list(data.remarks),
         "groups": results.groups,

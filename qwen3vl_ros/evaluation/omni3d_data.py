@@ -19,11 +19,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DatasetError
 from ..scene.detections import Query, Task
 from ..scene.geometry import OrientedBox, transform_from_rotation
 from .annotation_file import Entry, file_sha256, json_file
-from .asked_categories import Asked, spoken
+from .asked_categories import Asked, chosen_categories, spoken
 from .case import Case, DataSet, Solids, TrueSolid
 from .omni3d_categories import CATEGORIES
 from .pictures_on_disk import PictureFile, found_files, sampled
@@ -206,10 +205,4 @@ def _taken(
         return [name for name in known if name in counted]
     if categories in CATEGORIES:
         return [name for name in known if name in CATEGORIES[categories]]
-    wanted = [name.strip() for name in categories.split(",") if name.strip()]
-    if unknown := [name for name in wanted if name not in known]:
-        raise DatasetError(
-            f"--categories names {', '.join(unknown)}, expected names in the annotations "
-            f"({', '.join(known[:8])}, ...) or one of {', '.join(CATEGORIES)}"
-        )
-    return wanted
+    return chosen_categories(categories, known)

@@ -63,7 +63,7 @@ def sampled(picture_ids: Iterable[str], limit: int | None) -> Sequence[str]:
     """All, or a fair sample of `limit`, in their own order.
 
     >>> sampled(["1", "2", "3", "4"], 2), sampled(["4", "3", "2", "1"], 3)
-    (['1', '4'], ['4', '3', '1'])
+    (['3', '4'], ['4', '3', '1'])
     """
     ids = list(picture_ids)
     if limit is None or limit >= len(ids):

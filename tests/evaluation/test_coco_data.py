@@ -49,6 +49,15 @@ def test_all_categories_may_be_asked_a_few_at_a_time():
     assert any(case.is_about_nothing for case in cases)
 
 
+def test_categories_may_be_chosen(data):
+    present = read(DATA).cases[0].query.categories
+    chosen = read(DATA, categories=present[1])
+    assert chosen.cases[0].query.categories == (present[1],)
+    assert {box.label for case in chosen.cases for box in case.truth.boxes} == {present[1]}
+    with pytest.raises(DatasetError, match="--categories names unicorn, expected names in"):
+        read(DATA, categories="unicorn")
+
+
 def test_a_sample_is_the_same_in_every_run_and_part_of_a_larger_one():
     ids = [{case.picture_id for case in read(DATA, limit=limit).cases} for limit in (1, 2, 3)]
     assert ids[0] < ids[1] < ids[2]
