@@ -10,24 +10,39 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from .calibration import CalibratedWeight
 from .expert_operators import attach_experts
 from .half_precision import compute_in_half
 from .precisions import FLOAT16, FLOAT32, Precision
-from .quantization import ACCURACY_LEVEL
-from .stored_weights import RoundedWeight, StoredWeights
+from .quantization import ACCURACY_LEVEL, packed_int4
+from .stored_weights import Float32, RoundedWeight, StoredWeights
 from .streamed_tensor import Pieces, StreamedTensor
 
 ROUTER = ".mlp.gate.weight"
+NOT_CALIBRATED: Mapping[str, CalibratedWeight] = {}
 
 
-def attach_weights(model: ir.Model, weights: StoredWeights, precision: Precision) -> None:
-    """Give a decoder or head its operators and every initializer the promise of its numbers.
+def attach_weights(
+    model: ir.Model,
+    weights: StoredWeights,
+    precision: Precision,
+    *,
+    calibrated: Mapping[str, CalibratedWeight] = NOT_CALIBRATED,
+) -> None:
+    """Give a graph its operators and every initializer the promise of its numbers.
 
-    The tower's go by `tower_precision`.
+    Args:
+        model: without data.
+        weights: of the checkpoint.
+        precision: of this graph.
+        calibrated: weights that were rounded already, by name.
     """
     graph = model.graph
     sources: dict[str, Pieces] = {}
@@ -35,7 +50,9 @@ def attach_weights(model: ir.Model, weights: StoredWeights, precision: Precision
         x = matmul.inputs[0]
         # A router weighs experts in float32: it is small, and a wrong choice is not a small error.
         if precision.bits is not None and not str(weight.name).endswith(ROUTER):
-            initializers, rounded = _rounded_initializers(graph, weight, weights, precision)
+            initializers, rounded = _rounded_initializers(
+                graph, weight, weights, precision, calibrated.get(str(weight.name))
+            )
             sources |= rounded
             attributes = _attributes(weight, precision)
             inputs = [x, *initializers]
@@ -92,7 +109,11 @@ def _attributes(weight: ir.Value, precision: Precision) -> Mapping[str, int]:
 
 
 def _rounded_initializers(
-    graph: ir.Graph, weight: ir.Value, weights: StoredWeights, precision: Precision
+    graph: ir.Graph,
+    weight: ir.Value,
+    weights: StoredWeights,
+    precision: Precision,
+    calibrated: CalibratedWeight | None,
 ) -> tuple[tuple[ir.Value, ir.Value], Mapping[str, Pieces]]:
     """Codes and scales of a weight, and where their numbers come from."""
     name, (out_features, in_features) = str(weight.name), _matrix_shape(weight)
@@ -105,12 +126,31 @@ def _rounded_initializers(
     scales = ir.val(f"{name}.scales", FLOAT32, (out_features, blocks))
     for value in (codes, scales):
         graph.initializers.add(value)
-    rounded = RoundedWeight(
-        matrices=functools.partial(weights.pieces, name),
-        bits=precision.bits,
-        block_size=precision.block_size,
-    )
+    rounded: RoundedWeight | _RoundedBefore
+    if calibrated is not None:
+        rounded = _RoundedBefore(calibrated)
+    else:
+        rounded = RoundedWeight(
+            matrices=functools.partial(weights.pieces, name),
+            bits=precision.bits,
+            block_size=precision.block_size,
+        )
     return (codes, scales), {str(codes.name): rounded.codes, str(scales.name): rounded.scales}
+
+
+@dataclass(frozen=True, slots=True)
+class _RoundedBefore:
+    """A calibrated weight, laid out as `RoundedWeight` lays out its own."""
+
+    weight: CalibratedWeight
+
+    def codes(self) -> Iterator[npt.NDArray[np.uint8]]:
+        for codes, _ in self.weight.pieces():
+            yield packed_int4(codes, block_size=self.weight.block_size)
+
+    def scales(self) -> Iterator[Float32]:
+        for _, scales in self.weight.pieces():
+            yield scales
 
 
 def _store_narrow(graph: ir.Graph, kind: ir.DataType) -> None:

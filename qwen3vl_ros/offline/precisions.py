@@ -23,6 +23,7 @@ import onnx_ir as ir
 from ..errors import ConfigError
 
 FLOAT32, FLOAT16, BFLOAT16 = ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16
+CALIBRATED_SUFFIX = "-calibrated"
 TOWER_SUFFIXES = {"-tower16": FLOAT16, "-tower32": FLOAT32}
 
 
@@ -34,6 +35,8 @@ class Precision:
         name: as in `PRECISIONS`, with the tower's where that is another than usual.
         bits: of a weight in blocks; None where weights are floating-point numbers.
         block_size: weights that share a scale.
+        calibrated: weights of four bits are rounded for the inputs that rendered scenes bring
+            about (`calibration.py`), not each to what is nearest.
         stored: how floating-point weights are stored.
         computed: what products compute in and the cache holds: float32, or float16 with norms,
             rotation and sums along the depth still in float32.
@@ -44,6 +47,7 @@ class Precision:
     name: str
     bits: int | None = None
     block_size: int = 32
+    calibrated: bool = False
     stored: ir.DataType = FLOAT32
     computed: ir.DataType = FLOAT32
     tower_stored: ir.DataType = FLOAT32
@@ -80,20 +84,50 @@ def precision_from_name(name: str) -> Precision:
 
     >>> precision_from_name("int4-tower16").tower_computed.name
     'FLOAT16'
+    >>> precision_from_name("int4-128-calibrated").calibrated
+    True
 
     Raises:
         ConfigError: no such precision.
     """
     for suffix, tower in TOWER_SUFFIXES.items():
-        usual = PRECISIONS.get(name.removesuffix(suffix))
+        usual = _with_usual_tower(name.removesuffix(suffix))
         if name.endswith(suffix) and usual is not None and usual.tower_stored != tower:
             return replace(usual, name=name, tower_stored=tower, tower_computed=tower)
-    if name not in PRECISIONS:
+    precision = _with_usual_tower(name)
+    if precision is None:
         raise ConfigError(
-            f"precision is '{name}', expected one of {', '.join(PRECISIONS)}, or one of them "
-            f"followed by {' or '.join(TOWER_SUFFIXES)} where its tower is otherwise"
+            f"precision is '{name}', expected one of {', '.join(PRECISIONS)}; where four bits are "
+            f"calibrated followed by {CALIBRATED_SUFFIX}, and where the tower is otherwise by "
+            f"{' or '.join(TOWER_SUFFIXES)}"
         )
-    return PRECISIONS[name]
+    return precision
+
+
+def _with_usual_tower(name: str) -> Precision | None:
+    nearest = PRECISIONS.get(name.removesuffix(CALIBRATED_SUFFIX))
+    if nearest is None or not name.endswith(CALIBRATED_SUFFIX):
+        return nearest
+    return replace(nearest, name=name, calibrated=True) if nearest.bits == 4 else None
+
+
+def with_calibration(name: str) -> str:
+    """The name of a precision of four bits, calibrated.
+
+    >>> with_calibration("int4"), with_calibration("int4-128-calibrated")
+    ('int4-calibrated', 'int4-128-calibrated')
+
+    Raises:
+        ConfigError: no such precision, or none of four bits.
+    """
+    calibrated = name.removesuffix(CALIBRATED_SUFFIX) + CALIBRATED_SUFFIX
+    if precision_from_name(name).bits != 4:
+        raise ConfigError(
+            f"precision is '{name}', expected one of four bits: others lose too little for a "
+            "calibration to win it back; leave --calibrate out"
+        )
+    precision_from_name(calibrated)
+    return calibrated
 
 
 def with_tower(name: str, tower: str | None) -> str:

@@ -54,21 +54,49 @@ def blocks_from_float(
     if padding:
         weight = np.pad(weight, ((0, 0), (0, padding)))
     blocks, zero = weight.reshape(out_features, -1, block_size), zero_point(bits)
-    # The weight of largest magnitude, with its sign, takes the one code that has no opposite: the
-    # lowest.
-    largest = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=2)[..., None], axis=2)
-    scales = largest / -zero
+    scales = block_scales(blocks, bits=bits)[..., None]
     codes = blocks / np.where(scales == 0, np.float32(1), scales)
     np.rint(codes, out=codes)
     codes += zero
     np.clip(codes, 0, 2 * zero - 1, out=codes)
     whole = codes.astype(np.uint8)
     return BlockWeight(
-        packed=whole if bits == 8 else whole[..., 0::2] | (whole[..., 1::2] << np.uint8(4)),
+        packed=whole if bits == 8 else _packed(whole),
         scales=scales[..., 0].astype(np.float32),
         in_features=in_features,
         bits=bits,
     )
+
+
+def block_scales(blocks: npt.NDArray[np.float32], *, bits: int) -> npt.NDArray[np.float32]:
+    """(..., block_size) float32 to (...): the scale of each block.
+
+    The weight of largest magnitude, with its sign, takes the one code that has no opposite: the
+    lowest.
+
+    >>> block_scales(np.array([[4.0, -1.0], [-8.0, 2.0]], np.float32), bits=4).tolist()
+    [-0.5, 1.0]
+    """
+    largest = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=-1)[..., None], axis=-1)
+    scales: npt.NDArray[np.float32] = largest[..., 0] / np.float32(-zero_point(bits))
+    return scales
+
+
+def packed_int4(codes: npt.NDArray[np.int8], *, block_size: int) -> npt.NDArray[np.uint8]:
+    """(rows, in) codes in -8..7 as the operator reads them: (rows, blocks, block_size / 2).
+
+    >>> packed_int4(np.array([[-8, 7, 0, 1]], np.int8), block_size=4).tolist()
+    [[[240, 152]]]
+    """
+    rows, in_features = codes.shape
+    padded = np.pad(codes, ((0, 0), (0, -in_features % block_size)))
+    return _packed((padded + np.int8(zero_point(4))).view(np.uint8).reshape(rows, -1, block_size))
+
+
+def _packed(whole: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Two neighbours in a byte."""
+    packed: npt.NDArray[np.uint8] = whole[..., 0::2] | (whole[..., 1::2] << np.uint8(4))
+    return packed
 
 
 def float_from_blocks(weight: BlockWeight) -> npt.NDArray[np.float32]:
