@@ -31,12 +31,14 @@ class TrueBox:
         xyxy_px: (4,) float64, pixels.
         area_px: of what the box is around, for COCO's small, medium and large.
         counts: False for a crowd: an answer on it is neither right nor wrong.
+        solid: the object itself, where depth can lift the box to it; None where there is none.
     """
 
     label: str
     xyxy_px: npt.NDArray[np.float64]
     area_px: float
     counts: bool = True
+    solid: OrientedBox | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -58,6 +58,9 @@ MEANINGS: Mapping[str, str] = {
     "absent_answered_nothing": "share of them answered with nothing",
     "iou_mean": "overlap of the first box with the true one (of all, where several are), mean",
     "accuracy_50": "share of questions with an overlap of at least 0.5",
+    "lifted": "share of first boxes that depth lifted to a 3D box, where there is depth",
+    "lifted_center_median_m": "error of their centres, median",
+    "lifted_size_median_share": "error of their sides, mean of three, median",
     "ap": "COCO AP, overlaps 0.50 to 0.95, every score 1.0",
     "ap50": "COCO AP at an overlap of 0.5, every score 1.0",
     "ap75": "COCO AP at an overlap of 0.75, every score 1.0",
@@ -227,8 +230,7 @@ def _of_others(cases: Sequence[Case], given: Mapping[str, Given]) -> Numbers:
     truth = cases[0].truth
     answers = [(case.truth, given[case.case_id]) for case in cases]
     if isinstance(truth, Boxes):
-        overlaps = np.array([referred_overlap(t, a) for t, a in answers if isinstance(t, Boxes)])
-        return {"iou_mean": float(overlaps.mean()), "accuracy_50": float((overlaps >= 0.5).mean())}
+        return _of_descriptions([(t, a) for t, a in answers if isinstance(t, Boxes)])
     if isinstance(truth, Places):
         return _of_points([(t, a) for t, a in answers if isinstance(t, Places)])
     if isinstance(truth, Number):
@@ -247,6 +249,27 @@ def _of_others(cases: Sequence[Case], given: Mapping[str, Given]) -> Numbers:
         return {"answers_right": float(np.mean(right))}
     times = np.array([moment_overlap(t, a.moments) for t, a in answers if isinstance(t, Span)])
     return {"time_iou_mean": float(times.mean()), "time_at_50": float((times >= 0.5).mean())}
+
+
+def _of_descriptions(answers: Sequence[tuple[Boxes, Given]]) -> Numbers:
+    overlaps = np.array([referred_overlap(truth, given) for truth, given in answers])
+    numbers: dict[str, float | int | None] = {
+        "iou_mean": float(overlaps.mean()),
+        "accuracy_50": float((overlaps >= 0.5).mean()),
+    }
+    true = [(truth.boxes[0].solid, given) for truth, given in answers if len(truth.boxes) == 1]
+    with_depth = [(solid, given) for solid, given in true if solid is not None]
+    errors = [
+        solid_error(given.solids[0].box, solid)
+        for solid, given in with_depth
+        if given.solids and len(given.solids) == len(given.boxes)
+    ]
+    missing = len(with_depth) - len(errors)
+    if with_depth:
+        numbers["lifted"] = len(errors) / len(with_depth)
+        numbers["lifted_center_median_m"] = _median([e.center_m for e in errors], missing)
+        numbers["lifted_size_median_share"] = _median([e.size_share for e in errors], missing)
+    return numbers
 
 
 def _of_points(answers: Sequence[tuple[Places, Given]]) -> Numbers:

@@ -15,7 +15,7 @@ from .numbers import MEANINGS, Numbers, Results
 from .worst_cases import ANSWER_COLOUR, TRUTH_COLOUR, WorstCase, truth_in_words
 
 _SHARES = ("iou_mean", "accuracy_", "ap", "absent_answered", "objects_", "points_", "count_right")
-_ALSO_SHARES = ("words_", "answers_right", "time_", "size_median")
+_ALSO_SHARES = ("words_", "answers_right", "time_", "size_median", "lifted_size")
 _LONGEST_WORDS = 300
 
 _STYLE = """
@@ -86,7 +86,7 @@ def shown(name: str, value: float | int | None) -> str:
         return "not given" if name.endswith("_own") else "too seldom"
     if isinstance(value, int):
         return str(value)
-    if name.startswith((*_SHARES, *_ALSO_SHARES)):
+    if name.startswith((*_SHARES, *_ALSO_SHARES)) or name == "lifted":
         return f"{100 * value:.1f} %"
     return f"{value:.1f}" if name.endswith("_deg") else f"{value:.3f}"
 

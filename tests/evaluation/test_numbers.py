@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,27 @@ def test_a_description_of_several_is_answered_by_as_many():
     for boxes, overlap in zip(answers, (0.5, 0.5, 1.0), strict=True):
         numbers = told([(case(Task.REFER, both), given(boxes=boxes))])
         assert numbers["iou_mean"] == pytest.approx(overlap)
+
+
+def test_a_box_that_depth_lifts_is_held_against_the_object_itself():
+    truth = Boxes(boxes=(replace(true_box(0, 0, 10, 10), solid=cube(0, 0, 2)),))
+    found = (box(0, 0, 10, 10),)
+    pairs = [
+        (case(Task.REFER, truth, case_id="1/0"), given("1/0", boxes=found, solids=())),
+        (
+            case(Task.REFER, truth, case_id="2/0"),
+            given("2/0", boxes=found, solids=(solid(0, 0.3, 2, size_m=1.1),)),
+        ),
+        (
+            case(Task.REFER, truth, case_id="3/0"),
+            given("3/0", boxes=found, solids=(solid(0, 0.1, 2),)),
+        ),
+    ]
+    numbers = told(pairs)
+    assert numbers["lifted"] == pytest.approx(2 / 3)
+    assert numbers["lifted_center_median_m"] == pytest.approx(0.3)
+    assert numbers["lifted_size_median_share"] == pytest.approx(0.1)
+    assert "lifted" not in told([(case(Task.REFER, one_box(0, 0, 10, 10)), given(boxes=found))])
 
 
 def test_an_unreadable_answer_is_wrong_is_counted_apart_and_is_never_nothing():
