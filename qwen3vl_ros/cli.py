@@ -12,10 +12,30 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from .commands import bench, build, evaluate, export, ground, random_checkpoint, serve, train_tiny
+from .commands import (
+    bench,
+    build,
+    doctor,
+    evaluate,
+    export,
+    ground,
+    random_checkpoint,
+    serve,
+    train_tiny,
+)
 from .errors import Qwen3VLError
 
-COMMANDS = (ground, serve, export, build, bench, evaluate, train_tiny, random_checkpoint)
+COMMANDS = (
+    ground,
+    serve,
+    doctor,
+    export,
+    build,
+    bench,
+    evaluate,
+    train_tiny,
+    random_checkpoint,
+)
 EXIT_FAILED = 1
 
 

@@ -9,12 +9,11 @@ from urllib.parse import urlsplit
 
 from ..errors import ConfigError
 from ..evaluation.asked_engine import engine_identity
-from ..model.local_model import LocalModel
 from ..model.vision_language_model import VisionLanguageModel
 from ..perception import Perception
 from ..remote.loading import remote_model
 from ..remote.remote_server import MAX_PIXELS, ChatProtocol, PictureFormat, RemoteServer
-from .command import add_engine_options, positive
+from .command import add_engine_options, loaded_engine, positive
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +68,7 @@ def model_asked(options: argparse.Namespace) -> VisionLanguageModel:
                 f"--model {options.model} names a server's model, expected --server URL with it; "
                 "an engine is named by --engines DIR"
             )
-        return LocalModel.load(options.engines, threads=options.threads)
+        return loaded_engine(options)
     if options.model is None:
         raise ConfigError("--server was given without --model NAME, as the server calls it")
     return remote_model(

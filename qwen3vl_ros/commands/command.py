@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import MissingDependency
+from ..model.local_model import LocalModel
 from ..runtime.loading import tiny_engine_directory
+from ..runtime.providers import PROVIDERS
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -33,7 +35,7 @@ def add_command(
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """Which engine, and how many threads it may take."""
+    """Which engine, and how it runs."""
     parser.add_argument(
         "--engines",
         type=Path,
@@ -41,6 +43,31 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         help="engine directory; by default the tiny engine of this package",
     )
     parser.add_argument("--threads", type=int, default=0, help="of the runtime; 0 means all cores")
+    parser.add_argument(
+        "--spinning", action="store_true", help="threads that wait keep their cores busy"
+    )
+    parser.add_argument(
+        "--providers",
+        nargs="+",
+        metavar="NAME",
+        help=f"ONNX Runtime's, in order: {', '.join(PROVIDERS)}; by default what is installed",
+    )
+    parser.add_argument(
+        "--allow-fallback",
+        action="store_true",
+        help="run without a provider that does not start; by default that is an error",
+    )
+
+
+def loaded_engine(options: argparse.Namespace) -> LocalModel:
+    """The engine that the options name, run as they say; errors as `Perception.load`."""
+    return LocalModel.load(
+        options.engines,
+        threads=options.threads,
+        spinning=options.spinning,
+        providers=options.providers,
+        allow_fallback=options.allow_fallback,
+    )
 
 
 @contextmanager

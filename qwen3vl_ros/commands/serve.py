@@ -9,8 +9,7 @@ import os
 import sys
 
 from ..errors import ConfigError, MissingDependency
-from ..model.local_model import LocalModel
-from .command import Commands, add_command, add_engine_options, positive
+from .command import Commands, add_command, add_engine_options, loaded_engine, positive
 
 MEBIBYTE = 1 << 20
 
@@ -68,7 +67,7 @@ def serve(options: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
         try:
-            model = LocalModel.load(options.engines, threads=options.threads)
+            model = loaded_engine(options)
             thread = ModelThread(model, longest_line=options.max_waiting)
             app = chat_app(
                 thread,

@@ -124,8 +124,7 @@ def check_golden(model: LocalModel, engine_dir: Path) -> GoldenNumbers | None:
         raise EngineError(
             f"the golden question is {len(rehearsal.input_ids)} other tokens than the "
             f"{len(golden.input_ids)} it was: tokenizer, template or preprocessing of the engine "
-            f"are not the checkpoint's; {advice}",
-            field=f"files.{GOLDEN_FILE}",
+            f"are not the checkpoint's; {advice}"
         )
     rows = golden.visual_rows
     numbers = _numbers(
@@ -139,8 +138,7 @@ def check_golden(model: LocalModel, engine_dir: Path) -> GoldenNumbers | None:
     if faults := _faults(numbers, tower, decoder):
         raise EngineError(
             "the engine does not say what the checkpoint's reference said about the golden "
-            f"picture: {'; '.join(faults)}. Its weights or its runtime are at fault: {advice}",
-            field=f"files.{GOLDEN_FILE}",
+            f"picture: {'; '.join(faults)}. Its weights or its runtime are at fault: {advice}"
         )
     return numbers
 

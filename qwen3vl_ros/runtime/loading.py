@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import EngineError
+from ..model_config import load_model_config
 from .engine import Engine, Running
+from .engine_memory import check_memory, memory_needed
 from .flavours import PLAN_RUNTIMES
 from .machine import Machine, check_machine, onnxruntime_notes, onnxruntime_version
 from .manifest import EMBEDDING_FILE, GRAPH_FILES, Manifest, verify_engine_dir
@@ -82,13 +84,16 @@ def load_engines(
         allow_fallback: run without a provider that does not start, and say so.
 
     Raises:
-        EngineError: see `verify_engine_dir` and `check_machine`; or a provider does not start, a
-            graph cannot be loaded, or the directory was replaced meanwhile.
+        ConfigError: the engine's config cannot be read.
+        EngineError: see `verify_engine_dir`, `check_memory` and `check_machine`; or a provider
+            does not start, a graph cannot be loaded, or the directory was replaced meanwhile.
         MissingDependency: the runtime of this flavour is not installed.
     """
     identity = _identity(directory)
     try:
         manifest = verify_engine_dir(directory)
+        if manifest.flavour not in PLAN_RUNTIMES:
+            _check_host_memory(directory, manifest, providers)
         load = partial(
             _load,
             flavour=manifest.flavour,
@@ -114,7 +119,7 @@ def load_engines(
 
 def _loaded(directory: Path, manifest: Manifest, load: Callable[[Path], Engine]) -> Engines:
     if manifest.flavour in PLAN_RUNTIMES:
-        check_machine(manifest, _this_machine(), directory)
+        check_machine(manifest, _this_machine(manifest.flavour), directory)
         notes: tuple[str, ...] = ()
     else:
         version = onnxruntime_version()
@@ -137,6 +142,21 @@ def _loaded(directory: Path, manifest: Manifest, load: Callable[[Path], Engine])
         running=decoder.running,
         notes=notes,
     )
+
+
+def _check_host_memory(
+    directory: Path, manifest: Manifest, providers: Sequence[str] | None
+) -> None:
+    """Raise where an engine that runs in the host's memory does not fit into it."""
+    from .onnxruntime_engine import runs_on_host
+
+    if runs_on_host(providers):
+        check_memory(
+            memory_needed(manifest, load_model_config(directory)),
+            of="the engine",
+            advice=f"export it with fewer bits (--precision) or a shorter --cache-length: "
+            f"{directory}",
+        )
 
 
 def _fallback_note(running: Running) -> str:
@@ -162,10 +182,10 @@ def _replaced(directory: Path) -> EngineError:
     )
 
 
-def _this_machine() -> Machine:
+def _this_machine(flavour: str) -> Machine:
     from .tensorrt_engine import this_machine
 
-    return this_machine()
+    return this_machine(flavour)
 
 
 def _load(
@@ -179,10 +199,10 @@ def _load(
     allow_fallback: bool,
 ) -> Engine:
     # Runtimes are heavy and optional; a machine has the one its engines are for.
-    if flavour == "tensorrt":
+    if flavour in PLAN_RUNTIMES:
         from .tensorrt_engine import TensorRTEngine
 
-        return TensorRTEngine(path, lengths=lengths)
+        return TensorRTEngine(path, flavour=flavour)
     from .onnxruntime_engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(

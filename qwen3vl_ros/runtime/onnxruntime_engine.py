@@ -157,6 +157,12 @@ class OnnxRuntimeEngine:
         }
 
 
+def runs_on_host(providers: Sequence[str] | None) -> bool:
+    """Whether an engine on these providers (see `chosen_providers`) lies in the host's memory."""
+    first = chosen_providers(providers, _installed())[0]
+    return first not in DEVICES and first not in PLUGINS
+
+
 def _session(
     graph: Path, options: Any, chosen: tuple[str, ...], *, allow_fallback: bool
 ) -> tuple[Any, tuple[str, ...]]:
