@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import ConfigError, EngineError, FrameError, RemoteError
+from ..evaluation.case import DataSet
 from ..perception import Perception
 from .asked_model import add_model_options, identity_asked, model_asked, perception_asked
 from .command import Commands, add_command, positive
@@ -26,12 +27,13 @@ def add(commands: Commands) -> None:
     parser = add_command(commands, "evaluate", evaluate)
     parser.add_argument(
         "--data",
-        choices=["scenes", *DATA],
+        choices=["scenes", "rooms", *DATA],
         default="scenes",
-        help="rendered scenes, or annotations in one of these formats (docs/evaluation.md)",
+        help="rendered scenes, asked for solids by name; rendered rooms, asked every kind of "
+        "question; or annotations in one of these formats (docs/evaluation.md)",
     )
     parser.add_argument(
-        "--scenes", type=positive, default=200, help="of scenes: held-out ones to ask about"
+        "--scenes", type=positive, default=200, help="held-out scenes or rooms to ask about"
     )
     parser.add_argument(
         "--output",
@@ -84,7 +86,7 @@ def _on_data(options: argparse.Namespace) -> int:
     from ..evaluation.remembering_model import RememberingModel
     from ..evaluation.report_page import shown
 
-    data = data_named(options)
+    data = _rooms(options.scenes) if options.data == "rooms" else data_named(options)
     if not data.cases:
         raise ConfigError(
             "there is nothing to ask in this data, expected at least one picture with something "
@@ -117,6 +119,12 @@ def _on_data(options: argparse.Namespace) -> int:
         print(f"note: {remark}")
     print(f"every answer: {output}\nworst cases: {output.with_suffix(PAGE_SUFFIX)}")
     return 0
+
+
+def _rooms(count: int) -> DataSet:
+    from ..synthetic.room_cases import room_data
+
+    return room_data(count)
 
 
 def _shown(value: float | int | None) -> str:
