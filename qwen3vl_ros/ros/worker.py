@@ -91,13 +91,18 @@ class Worker:
         # Asked again: it may have been replaced while no picture came.
         goal, query = self._question()
         if moment is None:
-            if goal is not None and time.monotonic() > goal.give_up_at and self._goals.take(goal):
-                self._goals.abort(goal, "no image came; is the topic 'image' remapped?")
+            self._give_up()
             return
         if query is None or (goal is not None and not self._goals.take(goal)):
             return
         self._goal_was_last = goal is not None
         self._look(moment, query, self._standing().parameters, goal)
+
+    def _give_up(self) -> None:
+        """Ends the goal that has waited too long for a picture, whoever's turn it is."""
+        goal = self._goals.next()
+        if goal is not None and time.monotonic() > goal.give_up_at and self._goals.take(goal):
+            self._goals.abort(goal, "no image came; is the topic 'image' remapped?")
 
     def _question(self) -> tuple[Goal | None, Query | None]:
         """What to ask next, and for which goal; None for the standing question."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from action_msgs.msg import GoalStatus
 
 from qwen3vl_ros.model.stopwatch import STAGES
 from qwen3vl_ros.msg import InferenceStatus
 from qwen3vl_ros.msg import Query as QueryMessage
+from qwen3vl_ros.ros import goals
 from tests.ros.graph import CAMERA, ScriptedPerception, image_message, one_mug
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +47,25 @@ def test_goals_and_the_standing_question_take_turns(world, asker):
     ids = [world.spin_through_a_picture().query_id for _ in range(3)]
     assert ids == ["goal", "query-1", "goal"]
     assert [asking.result(handle)[0] for handle in handles] == [GoalStatus.STATUS_SUCCEEDED] * 2
+
+
+@pytest.mark.parametrize("pictures_before", [0, 1], ids=["first", "after-another-goal"])
+def test_a_goal_that_sees_no_picture_is_ended_whoevers_turn_it_is(
+    world, asker, monkeypatch, pictures_before
+):
+    """Once, after a goal was answered and the camera stopped, the next goal never ended: it was
+    the standing question's turn, and only a goal whose turn it was was ever given up.
+    """
+    monkeypatch.setattr(goals, "IMAGE_WAIT_S", 0.1)
+    world.start(ScriptedPerception(one_mug))
+    asking = asker()
+    for _ in range(pictures_before):
+        handle = asking.ask(A_MUG)
+        world.send()
+        assert asking.result(handle)[0] == GoalStatus.STATUS_SUCCEEDED
+    status, result = asking.result(asking.ask(A_MUG))
+    assert status == GoalStatus.STATUS_ABORTED
+    assert "no image came" in result.message
 
 
 def test_a_goal_without_calibration_is_told_why_it_has_nothing_in_3d(world, asker):
