@@ -2,10 +2,11 @@
 """A decoder's four-bit weights, rounded for the inputs that rendered scenes bring about.
 
 Knows the reference's layers, scenes and files; no graph and no flavour: how a block gets its
-scale is told. The decoder is walked layer by layer with all conversations at once: a layer's inputs
-are seen while its weights are whole, then its weights are rounded (`compensated_rounding.py`), and
-what the rounded layer says goes on to the next, which so makes up for it too. Memory holds one
-layer, the conversations' hidden states and the pictures; codes wait on disk until a graph is saved.
+scale is told. The decoder is walked layer by layer with all conversations at once: a layer's
+inputs are seen while its weights are whole, then its weights are rounded
+(`compensated_rounding.py`), and what the rounded layer says goes on to the next, which so makes up
+for it too. Memory holds one layer, the conversations' hidden states and the pictures; codes wait
+on disk until a graph is saved.
 
 Experts are not calibrated: each sees too few tokens of a few scenes.
 """
@@ -34,6 +35,7 @@ from .stored_weights import PIECE_BYTES, Float32, StoredWeights
 from .streamed_reference import StreamedReference
 from .streamed_tensor import Progress
 
+CODES = "calibration"  # of a directory that is being written: codes that no graph holds yet
 SCENES = 16  # of the first seeds that are trained on: about a hundred questions
 LAYERS = "model.language_model.layers"
 NORM = "model.language_model.norm"
@@ -111,11 +113,12 @@ def calibrate(
     Args:
         checkpoint_dir: its configs and tokenizer.
         weights: its tensors, checked.
-        directory: for the codes, as many bytes as there are weights; the caller's to remove.
+        directory: made, for the codes, as many bytes as there are weights; the caller's to remove.
         block_size: columns that share a scale.
         scale_rule: how a flavour gives a block its scale.
         progress: called with a name, layers done and layers in all, the head being the last.
     """
+    directory.mkdir()
     config = load_model_config(checkpoint_dir)
     writer = _Writer(directory=directory, block_size=block_size, scale_rule=scale_rule)
     questions = list(taught_questions(checkpoint_dir, scenes=SCENES, first_seed=0))

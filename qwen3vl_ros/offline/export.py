@@ -25,7 +25,7 @@ from ..errors import ConfigError
 from ..model_config import ModelConfig, TextConfig, VisionConfig, load_model_config
 from ..runtime.atomic_directory import replaced_directory
 from ..runtime.manifest import EMBEDDING_FILE, MANIFEST_FILE, Manifest, write_manifest
-from .calibration import CalibratedWeight, calibrate
+from .calibration import CODES, CalibratedWeight, calibrate
 from .checkpoint import checked_files
 from .engine_files import (
     copy_files,
@@ -39,14 +39,11 @@ from .engine_files import (
 from .golden_outputs import write_golden_outputs
 from .graph_weights import attach_weights
 from .graphs import decoder_graph, head_graph, vision_graph
-from .precisions import PRECISIONS as PRECISIONS
 from .precisions import FLOAT16, Precision, precision_from_name
+from .precisions import PRECISIONS as PRECISIONS
 from .quantization import block_scales
 from .stored_weights import Float32, StoredWeights
 from .streamed_tensor import Progress, save
-
-
-CODES = "calibration"  # of a directory that is being written: codes that no graph holds yet
 
 
 def export_checkpoint(
@@ -135,7 +132,6 @@ def _calibrated(
         return scales.astype(np.float16).astype(np.float32) if half else scales
 
     half = precision.stored == FLOAT16
-    directory.mkdir()
     return calibrate(
         checkpoint_dir,
         weights,

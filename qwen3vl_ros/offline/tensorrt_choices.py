@@ -25,13 +25,16 @@ class OperatorSet(Enum):
     PLAIN = "plain"
 
 
-# What decoder and head compute in, and weights that share a scale where they have four bits.
+# What decoder and head compute in, and weights that share a scale where they have four bits;
+# calibrated ones are rounded for what rendered scenes bring about (`calibration.py`).
 PRECISIONS: Mapping[str, tuple[str, int | None]] = {
     "float32": ("float32", None),
     "float16": ("float16", None),
     "bfloat16": ("bfloat16", None),
     "int4": ("float16", 32),
     "int4-128": ("float16", 128),
+    "int4-calibrated": ("float16", 32),
+    "int4-128-calibrated": ("float16", 128),
 }
 TOWER_PRECISIONS = ("float32", "float16", "bfloat16")
 

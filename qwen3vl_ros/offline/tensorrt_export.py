@@ -8,6 +8,7 @@ the machine that shall run them, or ahead of time with TensorRT-RTX.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ..image.preprocess import FILE_NAME, load_preprocess_config
 from ..model_config import ModelConfig, load_model_config
 from ..runtime.atomic_directory import replaced_directory
 from ..runtime.manifest import EMBEDDING_FILE, MANIFEST_FILE, Manifest, write_manifest
+from .calibration import CODES, calibrate
 from .checkpoint import checked_files
 from .engine_files import (
     Room,
@@ -29,11 +31,13 @@ from .engine_files import (
     weights_sha256,
     write_table,
 )
-from .stored_weights import StoredWeights
+from .precisions import CALIBRATED_SUFFIX
+from .stored_weights import Float32, StoredWeights
 from .streamed_tensor import Progress, save
-from .tensorrt_choices import PRECISIONS, GraphChoices
+from .tensorrt_choices import PRECISIONS as PRECISIONS
+from .tensorrt_choices import GraphChoices as GraphChoices
 from .tensorrt_graphs import decoder_graph, head_graph, vision_graph
-from .tensorrt_weights import attach_weights
+from .tensorrt_weights import NOT_CALIBRATED, attach_weights, positive_int4
 
 FLAVOUR = "tensorrt-onnx"
 
@@ -68,12 +72,26 @@ def export_for_tensorrt(
         _limit_pictures(partial / FILE_NAME, room)
         table = np.float32 if choices.precision == "float32" else np.float16
         write_table(weights, partial / EMBEDDING_FILE, table)
+        calibrated = NOT_CALIBRATED
+        if block_size is not None and choices.precision.endswith(CALIBRATED_SUFFIX):
+            calibrated = calibrate(
+                checkpoint_dir,
+                weights,
+                partial / CODES,
+                block_size=block_size,
+                scale_rule=_positive_scales,
+                progress=progress,
+            )
         for name, graph in _graphs(config, choices).items():
             model = graph()
             attach_weights(
-                model, weights, int4_block_size=None if name == "vision.onnx" else block_size
+                model,
+                weights,
+                int4_block_size=None if name == "vision.onnx" else block_size,
+                calibrated=calibrated,
             )
             save(model, partial / name, progress)
+        shutil.rmtree(partial / CODES, ignore_errors=True)
         return write_manifest(
             partial,
             flavour=FLAVOUR,
@@ -85,6 +103,10 @@ def export_for_tensorrt(
             max_visual_tokens=room.max_visual_tokens,
             tools=tool_versions(),
         )
+
+
+def _positive_scales(block: Float32) -> Float32:
+    return positive_int4(block, block_size=block.shape[1], scale_type=np.float16).scales[:, 0]
 
 
 def _graphs(config: ModelConfig, choices: GraphChoices) -> dict[str, Callable[[], ir.Model]]:

@@ -13,7 +13,7 @@ Nothing is read here: numbers are read when the model is saved, some rows at a t
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,11 +22,13 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ..errors import ConfigError
+from .calibration import CalibratedWeight
 from .stored_weights import Float32, StoredWeights
 from .streamed_tensor import NARROW_KINDS, StreamedTensor
 from .tensorrt_operators import INT4_OPSET
 
 LEAST_SCALE = 2.0**-14  # the smallest normal float16; a block of zeros has it too
+NOT_CALIBRATED: Mapping[str, CalibratedWeight] = {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,10 +69,14 @@ def positive_int4(weight: Float32, *, block_size: int, scale_type: npt.DTypeLike
         better = error < least
         least, best = np.where(better, error, least), np.where(better, scale, best)
         codes = np.where(better[..., None], q.astype(np.int8), codes)
+    return PositiveInt4(packed=_packed(codes), scales=best, block_size=block_size)
+
+
+def _packed(codes: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
+    """Two neighbours in a byte."""
     nibbles: npt.NDArray[np.uint8] = codes.view(np.uint8).reshape(-1) & np.uint8(15)
-    return PositiveInt4(
-        packed=nibbles[0::2] | (nibbles[1::2] << np.uint8(4)), scales=best, block_size=block_size
-    )
+    packed: npt.NDArray[np.uint8] = nibbles[0::2] | (nibbles[1::2] << np.uint8(4))
+    return packed
 
 
 def float_from_positive_int4(weight: PositiveInt4) -> Float32:
@@ -106,6 +112,21 @@ class _FourBits:
             yield self._scales.pop(0)
 
 
+@dataclass(frozen=True, slots=True)
+class _RoundedBefore:
+    """A calibrated weight, laid out as `_FourBits` lays out its own."""
+
+    weight: CalibratedWeight
+
+    def codes(self) -> Iterator[npt.NDArray[np.uint8]]:
+        for codes, _ in self.weight.pieces():
+            yield _packed(codes)
+
+    def scales(self) -> Iterator[Float32]:
+        for _, scales in self.weight.pieces():
+            yield scales
+
+
 class _Int4Tensor(StreamedTensor):
     """Codes, two in a byte."""
 
@@ -115,7 +136,11 @@ class _Int4Tensor(StreamedTensor):
 
 
 def attach_weights(
-    model: ir.Model, weights: StoredWeights, *, int4_block_size: int | None = None
+    model: ir.Model,
+    weights: StoredWeights,
+    *,
+    int4_block_size: int | None = None,
+    calibrated: Mapping[str, CalibratedWeight] = NOT_CALIBRATED,
 ) -> None:
     """Give every initializer its data, read when the model is saved.
 
@@ -123,6 +148,7 @@ def attach_weights(
         model: a graph without data; initializers say by their type how wide they are.
         weights: of the checkpoint.
         int4_block_size: linears get four bits in blocks of this size; None leaves them floats.
+        calibrated: weights that were rounded already, in blocks of that size, by name.
 
     Raises:
         ConfigError: a row of a weight is not a number of whole blocks.
@@ -130,7 +156,8 @@ def attach_weights(
     graph = model.graph
     if int4_block_size is not None:
         for transpose, weight in list(_linears(graph)):
-            _dequantized(graph, transpose, weight, weights, int4_block_size)
+            before = calibrated.get(str(weight.name))
+            _dequantized(graph, transpose, weight, weights, int4_block_size, before)
             graph.opset_imports[""] = max(graph.opset_imports[""], INT4_OPSET)
     for name, value in list(graph.initializers.items()):
         if value.const_value is None:
@@ -155,6 +182,7 @@ def _dequantized(
     weight: ir.Value,
     weights: StoredWeights,
     block_size: int,
+    calibrated: CalibratedWeight | None,
 ) -> None:
     assert weight.shape is not None
     assert weight.dtype is not None
@@ -165,12 +193,16 @@ def _dequantized(
             f"blocks only, expected a multiple of {block_size}; take precision float16 or "
             "another block size"
         )
-    rounded = _FourBits(
-        weights=weights,
-        name=name,
-        block_size=block_size,
-        scale_type=NARROW_KINDS.get(weight.dtype, np.float32),
-    )
+    rounded: _FourBits | _RoundedBefore
+    if calibrated is not None:
+        rounded = _RoundedBefore(calibrated)
+    else:
+        rounded = _FourBits(
+            weights=weights,
+            name=name,
+            block_size=block_size,
+            scale_type=NARROW_KINDS.get(weight.dtype, np.float32),
+        )
     packed = ir.val(f"{name}.int4", ir.DataType.INT4, (out_features, in_features))
     scales = ir.val(f"{name}.scales", weight.dtype, (out_features, in_features // block_size))
     packed.const_value = _Int4Tensor(packed, rounded.codes)
