@@ -193,7 +193,13 @@ class GroundingNode(LifecycleNode):
         )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Opens the gate."""
+        """Opens the gate, unless nobody is behind it any more (see `Worker.is_stopping`)."""
+        if self._worker is None or self._worker.is_stopping:
+            self.get_logger().error(
+                "cannot activate: the last cleanup gave up on an engine that was busy, whose "
+                "worker ends with the picture in hand; clean up again, then configure"
+            )
+            return TransitionCallbackReturn.FAILURE
         self._forget_pictures()
         self._gate.open()
         self._wake.set()

@@ -65,6 +65,11 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="perception", daemon=True)
         self._thread.start()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to stop, and will take no further picture."""
+        return self._stopping.is_set()
+
     def stop(self, *, timeout_s: float) -> bool:
         """Stops after the picture in hand; False when that takes longer than `timeout_s`."""
         self._stopping.set()

@@ -169,6 +169,29 @@ def test_a_node_whose_engine_is_busy_does_not_come_back_with_a_second_worker(wor
     assert node.trigger_cleanup() == SUCCESS
 
 
+def test_a_node_whose_worker_was_told_to_stop_is_not_active_again_without_one(
+    world, monkeypatch, capfd
+):
+    """A cleanup that fails leaves the node inactive, and its worker stops after the picture in
+    hand: activated then, the node once took pictures and goals that nobody answered.
+    """
+    monkeypatch.setattr("qwen3vl_ros.ros.node.CLEANUP_S", 0.01)
+    perception = ScriptedPerception(one_mug)
+    node = world.start(perception)
+    perception.may_answer.clear()
+    world.send()
+    world.until(lambda: perception.seen)
+    assert node.trigger_deactivate() == SUCCESS
+    assert node.trigger_cleanup() == FAILURE
+    perception.may_answer.set()
+    assert node.trigger_activate() == FAILURE
+    assert not node.is_active
+    assert "clean up again, then configure" in capfd.readouterr().err
+    monkeypatch.setattr("qwen3vl_ros.ros.node.CLEANUP_S", 10.0)
+    assert node.trigger_cleanup() == node.trigger_configure() == node.trigger_activate() == SUCCESS
+    world.spin_through_a_picture()
+
+
 def test_a_bug_in_configure_ends_the_process_instead_of_being_swallowed(world):
     """rclpy turns an exception of a transition into a silent error."""
 
