@@ -57,6 +57,17 @@ def test_numbers_are_printed_with_their_meaning_and_written_with_what_was_asked(
     assert len({case["picture"] for case in report["cases"]}) == 2
 
 
+def test_a_room_is_asked_every_kind_of_question(tmp_path, capsys):
+    output = tmp_path / "e.json"
+    command = ["evaluate", "--data", "rooms", "--scenes", "1", "--output", str(output)]
+    assert cli.main([*command, "--threads", "1"]) == 0
+    printed = capsys.readouterr().out
+    for group in ("refer:", "detect_3d:", "count:", "words:", "absent:"):
+        assert group in printed
+    assert json.loads(output.read_text())["data"]["kind"] == "rooms"
+    assert output.with_suffix(".html").read_text().count("<img ") > 0
+
+
 def test_a_larger_sample_asks_only_what_is_new(tmp_path, capsys, monkeypatch):
     output = tmp_path / "e.json"
     assert cli.main(arguments("refcoco", output, "--limit", "2")) == 0
