@@ -1,70 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures → questions for the decoder, packed into sequences.
+"""What is asked about the pictures of a batch, in which share, and when.
 
-Knows questions and tokens, no model. A batch shares each picture between its questions: one
-sequence holds the picture once and then every question with its answer as a branch. A branch sees
-the picture and itself, and its positions go on from the picture's end, exactly as if it were
-asked alone.
+Knows questions, no tokens; `packing.py` makes sequences of them.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from ..image.positions import text_positions, text_rotary
-from ..language.prompt import CHAT_AFTER_TEXT, CHAT_BEFORE_TEXT, prompt_text
-from ..language.tokenizer import Tokenizer
-from ..model_config import ModelConfig
-from ..scene.detections import Task
+from ..scene.detections import Task, TextLevel
+from ..synthetic.known_objects import KnownObject
+from ..synthetic.phrases import relation_phrases, superlative_phrases
 from ..synthetic.questions import (
-    KnownObject,
+    ROOM_NAMES,
     Question,
     question_about,
     question_about_absent,
+    question_about_any_group,
+    question_about_phrase,
     question_about_several,
+    question_about_words,
 )
-from .pictures import Pictures
+from ..synthetic.small_talk import question_in_words
 
-IGNORE = -100  # label of a token that is not learned, as torch's cross-entropy has it
-NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-STRUCTURE_WEIGHT = 0.1
-# What the last digit of a number can teach is small and noisy; what the first can is large.
-INTEGER_WEIGHTS = (0.25, 1.0, 1.0, 1.0)  # units, tens, hundreds, thousands
-DECIMAL_WEIGHTS = (1.0, 1.0, 0.3)  # before the point, tenths, hundredths
-# Of the nine numbers of a 3D box the centre comes first: what is placed wrong is lost, what is
-# turned wrong is found.
-BOX_3D_WEIGHTS = (1.0, 1.0, 1.0, 0.6, 0.6, 0.6, 0.3, 0.3, 0.3)
-OPENING_WEIGHT = 3.0  # of the one token that says whether there is anything at all
+ARTICLE = 0.4  # of the descriptions begin with "the"
 
-# What is asked about every picture of a batch: a task, and whether about one thing that is there,
-# none that is, or several. All pictures are asked alike, so that their sequences are as long.
-# Each lesson stands with its share of the batches before and after `LATER`.
-Lesson = tuple[tuple[Task, int], ...]
-ABSENT, ONE, SEVERAL = 0, 1, 2
+
+class Asked(Enum):
+    """What a question of a lesson is about."""
+
+    ABSENT = "something that is not there"
+    ONE = "one thing, by its name"
+    PHRASE = "one thing, by a superlative or a relation"
+    GROUP = "all of a kind"
+    SEVERAL = "several categories"
+    WORDS = "what is answered in words, or what is written"
+
+
+# What is asked about every picture of a batch. All pictures are asked alike, so that their
+# sequences are as long. Each lesson stands with its share of the batches before and after `LATER`.
+Lesson = tuple[tuple[Task, Asked], ...]
 LESSONS: tuple[tuple[Lesson, tuple[float, float]], ...] = (
     (
         (
-            (Task.REFER, ONE),
-            (Task.REFER, ONE),
-            (Task.DETECT, ONE),
-            (Task.DETECT, ONE),
-            (Task.REFER, ABSENT),
+            (Task.REFER, Asked.ONE),
+            (Task.DETECT, Asked.ONE),
+            (Task.REFER, Asked.PHRASE),
+            (Task.REFER, Asked.PHRASE),
+            (Task.REFER, Asked.ABSENT),
         ),
-        (0.55, 0.38),
+        (0.45, 0.30),
     ),
     (
-        ((Task.REFER, ONE), (Task.POINT, ONE), (Task.DETECT, SEVERAL), (Task.DETECT, ABSENT)),
-        (0.15, 0.12),
+        (
+            (Task.POINT, Asked.ONE),
+            (Task.COUNT, Asked.GROUP),
+            (Task.DETECT, Asked.SEVERAL),
+            (Task.ASK, Asked.WORDS),
+            (Task.DETECT, Asked.ABSENT),
+        ),
+        (0.25, 0.25),
     ),
-    (((Task.DETECT_3D, ONE), (Task.DETECT_3D, ONE), (Task.DETECT_3D, ABSENT)), (0.30, 0.50)),
+    (
+        (
+            (Task.DETECT_3D, Asked.ONE),
+            (Task.DETECT_3D, Asked.ONE),
+            (Task.DETECT_3D, Asked.ABSENT),
+        ),
+        (0.15, 0.30),
+    ),
+    (
+        (
+            (Task.SPOT_TEXT, Asked.WORDS),
+            (Task.POINT, Asked.PHRASE),
+            (Task.REFER, Asked.GROUP),
+            (Task.ASK, Asked.WORDS),
+            (Task.ASK, Asked.WORDS),
+            (Task.COUNT, Asked.ABSENT),
+        ),
+        (0.15, 0.15),
+    ),
 )
 LATER = (
     0.37  # of a stage; finding things in the picture is learned first, placing them builds on it
@@ -72,40 +90,6 @@ LATER = (
 # The closing words of an answer are learned early and cost as much as digits: most answers to one
 # object end with their numbers.
 WHOLE_ANSWERS = 0.25
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class QuestionBatch:
-    """Sequences of one picture and several questions each. T is the longest of them.
-
-    Attributes:
-        input_ids: (B, T) int64.
-        visual_rows: (B, T) int64, row of the batch's visual tokens laid end to end, or -1.
-        rope_cos, rope_sin: (B, T, head_dim/2) float32.
-        mask: (B, 1, T, T) bool, True where a token may look.
-        labels: (B, T) int64, the token after this one, or `IGNORE`.
-        weights: (B, T) float32 of the labels.
-        numbers: (B, T) int64, which number of an object's list this token writes; 0 for the token
-            that says whether there is an object; -1 for all others.
-        starts: (B, T) bool, tokens that write the first character of a number, or say whether
-            there is one. No earlier digit tells them where to look.
-        looks_at: (B, T, V) float32, image tokens that hold the object this token writes about;
-            all zero where it writes about none.
-        reads: (B, T, T) bool, tokens of the question that name that object; False where `numbers`
-            is -1.
-    """
-
-    input_ids: Tensor
-    visual_rows: Tensor
-    rope_cos: Tensor
-    rope_sin: Tensor
-    mask: Tensor
-    labels: Tensor
-    weights: Tensor
-    numbers: Tensor
-    starts: Tensor
-    looks_at: Tensor
-    reads: Tensor
 
 
 def draw_lesson(rng: np.random.Generator, *, progress: float) -> Lesson:
@@ -119,198 +103,35 @@ def draw_questions(
 ) -> list[Question]:
     """The lesson's questions about one picture; no object twice in the same words.
 
-    Where no object is left to ask about, something absent is asked for.
+    Where nothing is left to ask about, something absent is asked for.
     """
-    askable = [i for i, known in enumerate(objects) if known.askable]
+    askable = [
+        i
+        for i, known in enumerate(objects)
+        if known.askable and sum(known.name == other.name for other in objects) == 1
+    ]
     left = {task: list(rng.permutation(askable)) for task, _ in lesson}
+    phrases = [*superlative_phrases(objects), *relation_phrases(objects)]
+    # No kind of phrase shall drown the others by its number.
+    phrases = [phrases[i] for i in rng.permutation(len(phrases))]
     questions = []
-    for task, count in lesson:
-        if count == SEVERAL:
-            question = question_about_several(objects, rng)
-        elif count == ONE and left[task]:
+    for task, asked in lesson:
+        question: Question | None = None
+        if asked is Asked.SEVERAL:
+            question = question_about_several(objects, rng, names=ROOM_NAMES)
+        elif asked is Asked.GROUP:
+            question = question_about_any_group(objects, rng, task)
+        elif task is Task.SPOT_TEXT:
+            question = question_about_words(objects, list(TextLevel)[rng.integers(2)])
+        elif asked is Asked.WORDS:
+            question = question_in_words(objects, rng)
+        elif asked is Asked.PHRASE and phrases:
+            article = "the " if rng.uniform() < ARTICLE else ""
+            question = question_about_phrase(objects, phrases.pop(), task, article=article)
+        elif asked in (Asked.ONE, Asked.PHRASE) and left[task]:
             question = question_about(objects, int(left[task].pop()), task)
-        else:
-            question = question_about_absent(objects, task, rng)
+        if question is None:
+            task = Task.REFER if task is Task.ASK else task
+            question = question_about_absent(objects, task, rng, names=ROOM_NAMES)
         questions.append(question)
     return questions
-
-
-class QuestionPacker:
-    """Turns pictures' questions into a `QuestionBatch`."""
-
-    def __init__(self, tokenizer: Tokenizer, config: ModelConfig) -> None:
-        self.tokenizer, self.config = tokenizer, config
-        self.end_of_turn = tokenizer.token_id("<|im_end|>")
-        self.before = tokenizer.encode(CHAT_BEFORE_TEXT)
-
-    def pack(
-        self,
-        pictures: Pictures,
-        questions: Sequence[Sequence[Question]],
-        *,
-        whole: Sequence[Sequence[bool]] | None = None,
-    ) -> QuestionBatch:
-        """One sequence a picture. Answers that are not `whole` end with their first list."""
-        visual = int(pictures.grid_thw.prod()) // 4
-        start = [*self.before, self.config.vision_start_token_id]
-        prefix = [*start, *[self.config.image_token_id] * visual]
-        prefix.append(self.config.vision_end_token_id)
-        position_ids, delta = text_positions(
-            np.array(prefix, np.int64), pictures.grid_thw, self.config
-        )
-        after_prefix = len(prefix) + delta
-        whole = whole or [[True] * len(asked) for asked in questions]
-        branches = [
-            [self._branch(question, whole=w) for question, w in zip(asked, wholes, strict=True)]
-            for asked, wholes in zip(questions, whole, strict=True)
-        ]
-        T = len(prefix) + max(sum(len(b.ids) for b in some) for some in branches)
-        B = len(branches)
-        ids = np.zeros((B, T), np.int64)
-        rows = np.full((B, T), -1, np.int64)
-        labels, weights = np.full((B, T), IGNORE, np.int64), np.zeros((B, T), np.float32)
-        numbers, starts = np.full((B, T), -1, np.int64), np.zeros((B, T), bool)
-        looks_at = np.zeros((B, T, visual), np.float32)
-        reads = np.zeros((B, T, T), bool)
-        branch_of = np.full((B, T), -1, np.int64)  # 0 the picture, then 1, 2, ...; -1 padding
-        positions = np.zeros((B, 3, T), np.int64)
-        coverage = pictures.dense.coverage.numpy()
-        for b, some in enumerate(branches):
-            ids[b, : len(prefix)] = prefix
-            rows[b, len(start) : len(start) + visual] = b * visual + np.arange(visual)
-            branch_of[b, : len(prefix)] = 0
-            positions[b, :, : len(prefix)] = position_ids
-            at = len(prefix)
-            for number, branch in enumerate(some, start=1):
-                end = at + len(branch.ids)
-                ids[b, at:end] = branch.ids
-                # Row i writes token i + 1.
-                labels[b, at : end - 1] = branch.labels[1:]
-                weights[b, at : end - 1] = branch.weights[1:]
-                numbers[b, at : end - 1] = branch.numbers[1:]
-                starts[b, at : end - 1] = branch.starts[1:]
-                branch_of[b, at:end] = number
-                positions[b, :, at:end] = after_prefix + np.arange(len(branch.ids))
-                for offset in np.flatnonzero(branch.numbers[1:] >= 0):
-                    line = branch.lines[offset + 1]
-                    reads[b, at + offset, at + branch.named[line]] = True
-                    if branch.targets:
-                        seen = coverage[b, branch.targets[line]]
-                        looks_at[b, at + offset] = seen >= 0.4 * seen.max()
-                at = end
-        rotary = [text_rotary(positions[b], self.config.text) for b in range(B)]
-        mine = (branch_of[:, :, None] == branch_of[:, None]) | (branch_of[:, None] == 0)
-        mask = np.tril(mine)  # padding looks at padding, so no row is empty
-        return QuestionBatch(
-            input_ids=torch.from_numpy(ids),
-            visual_rows=torch.from_numpy(rows),
-            rope_cos=torch.from_numpy(np.stack([cos for cos, _ in rotary])),
-            rope_sin=torch.from_numpy(np.stack([sin for _, sin in rotary])),
-            mask=torch.from_numpy(mask)[:, None],
-            labels=torch.from_numpy(labels),
-            weights=torch.from_numpy(weights),
-            numbers=torch.from_numpy(numbers),
-            starts=torch.from_numpy(starts),
-            looks_at=torch.from_numpy(looks_at),
-            reads=torch.from_numpy(reads),
-        )
-
-    def _branch(self, question: Question, *, whole: bool) -> _Branch:
-        asked = self.tokenizer.encode(prompt_text(question.query) + CHAT_AFTER_TEXT)
-        answered = [*self.tokenizer.encode(question.answer), self.end_of_turn]
-        text, spans = self.tokenizer.decode_with_spans(answered)
-        by_character = answer_weights(text)
-        line_of, number_of, start_of = _numbers_of_characters(text)
-        n = len(asked) + len(answered)
-        weights, starts = np.zeros(n, np.float32), np.zeros(n, bool)
-        lines, numbers = np.full((2, n), -1, np.int64)
-        for i, (first, last) in enumerate(spans, start=len(asked)):
-            weights[i] = by_character[first:last].max(initial=STRUCTURE_WEIGHT)
-            if line_of[first:last].max(initial=-1) >= 0:
-                lines[i] = line_of[first:last].max()
-                numbers[i] = number_of[first:last].max()
-                starts[i] = start_of[first:last].any()
-                if question.query.task is Task.DETECT_3D:
-                    weights[i] *= BOX_3D_WEIGHTS[numbers[i]]
-        # Whether there is anything at all is decided by one token: "[]" or "[".
-        opening = len(asked) + next(i for i, (a, b) in enumerate(spans) if "[" in text[a:b])
-        weights[opening], starts[opening] = OPENING_WEIGHT, True
-        lines[opening] = numbers[opening] = 0
-        # One token after the last number says that the list is over.
-        end = n if whole or not question.lines else int(np.flatnonzero(numbers >= 0)[-1]) + 2
-        return _Branch(
-            ids=np.array(asked + answered, np.int64)[:end],
-            labels=np.array([IGNORE] * len(asked) + answered, np.int64)[:end],
-            weights=weights[:end],
-            numbers=numbers[:end],
-            starts=starts[:end],
-            lines=lines[:end],
-            targets=question.targets,
-            named=self._named(question, asked),
-        )
-
-    def _named(self, question: Question, asked: list[int]) -> list[npt.NDArray[np.int64]]:
-        """Which tokens of the question name each object answered; or the first one asked for."""
-        query = question.query
-        names = [json.loads(line)["label"] for line in question.lines]
-        text, spans = self.tokenizer.decode_with_spans(asked)
-        named = []
-        for name in names or [query.text or query.categories[0]]:
-            first = text.index(name)
-            last = first + len(name)
-            named.append(
-                np.array([i for i, (a, b) in enumerate(spans) if a < last and b > first and a < b])
-            )
-        return named
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Branch:
-    """One question and answer, (n,) each; entry i says how token i itself is to be learned.
-
-    `lines` says which line of the answer a token with a number is of; `targets` and `named` hold
-    the object of every line and the tokens of the question that name it.
-    """
-
-    ids: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
-    weights: npt.NDArray[np.float32]
-    numbers: npt.NDArray[np.int64]
-    starts: npt.NDArray[np.bool_]
-    lines: npt.NDArray[np.int64]
-    targets: tuple[int, ...]
-    named: list[npt.NDArray[np.int64]]
-
-
-def answer_weights(text: str) -> npt.NDArray[np.float32]:
-    """(len(text),) how much each character of an answer is worth learning."""
-    weights = np.full(len(text), STRUCTURE_WEIGHT, np.float32)
-    for match in NUMBER.finditer(text):
-        digits = match.group().lstrip("-")
-        first = match.end() - len(digits)
-        whole, _, decimals = digits.partition(".")
-        if decimals:
-            # "1.25": the point is structure.
-            weights[first : first + len(whole)] = DECIMAL_WEIGHTS[0]
-            places = DECIMAL_WEIGHTS[1 : 1 + len(decimals)]
-            weights[first + len(whole) + 1 : match.end()][: len(places)] = places
-        else:
-            weights[first : match.end()] = INTEGER_WEIGHTS[: len(digits)][::-1]
-        weights[match.start() : first] = 1.0  # the sign
-        weights[match.end() : match.end() + 1] = 0.3  # that the number ends here
-    return weights
-
-
-def _numbers_of_characters(
-    text: str,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """(len(text),) each: the answer line and the number in its list a character is of, or -1;
-    and whether it is the first of its number."""
-    line_of, number_of = np.full((2, len(text)), -1, np.int64)
-    start_of = np.zeros(len(text), bool)
-    for line, numbers in enumerate(re.finditer(r"(?<=: )\[[^\]]*\]", text)):
-        for index, match in enumerate(NUMBER.finditer(text, numbers.start(), numbers.end())):
-            line_of[match.start() : match.end()] = line
-            number_of[match.start() : match.end()] = index
-            start_of[match.start()] = True
-    return line_of, number_of, start_of

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..image.positions import vision_position_taps, vision_rotary
 from .dense_targets import DetectorHead
-from .lessons import OPENING_WEIGHT, QuestionBatch
+from .packing import OPENING_WEIGHT, QuestionBatch
 from .pictures import Pictures
 from .reference_decoder import DecoderLayer
 from .reference_model import ReferenceModel, init_weights

@@ -65,24 +65,27 @@ class MatricesAndRest:
         rest: list[nn.Parameter] = []
         for name, parameter in module_parameters:
             (matrices if is_block_matrix(name, parameter) else rest).append(parameter)
-        # Rates are set before every step.
-        self.muon = Muon(matrices, lr=0.0)
-        self.adamw = AdamW(rest, lr=0.0, betas=(0.9, 0.98), weight_decay=DECAY)
+        # Rates are set before every step. Heads alone have no matrices of blocks.
+        self.parts: dict[str, Optimizer] = {}
+        if matrices:
+            self.parts["muon"] = Muon(matrices, lr=0.0)
+        if rest:
+            self.parts["adamw"] = AdamW(rest, lr=0.0, betas=(0.9, 0.98), weight_decay=DECAY)
 
     def step(self, *, matrix_rate: float, rate: float) -> None:
         """Move the matrices of the blocks and the rest by a rate each; forget the gradients."""
-        for optimizer, value in ((self.muon, matrix_rate), (self.adamw, rate)):
+        for name, optimizer in self.parts.items():
             for group in optimizer.param_groups:
-                group["lr"] = value
+                group["lr"] = matrix_rate if name == "muon" else rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, object]:
-        return {"muon": self.muon.state_dict(), "adamw": self.adamw.state_dict()}
+        return {name: optimizer.state_dict() for name, optimizer in self.parts.items()}
 
     def load_state_dict(self, state: dict[str, dict[str, object]]) -> None:
-        self.muon.load_state_dict(state["muon"])
-        self.adamw.load_state_dict(state["adamw"])
+        for name, optimizer in self.parts.items():
+            optimizer.load_state_dict(state[name])
 
 
 def is_block_matrix(name: str, parameter: nn.Parameter) -> bool:

@@ -2,8 +2,8 @@
 """Cached scenes → batches of pictures with their truth.
 
 Knows shards, no model and no questions. Mirroring is the one augmentation that moves things: the
-truth moves along (x of every centre, the turns about y and z). Colour gain and offset change
-nothing a question asks about as long as they are small.
+truth moves along (x of every centre, the turns about y and z; left becomes right). Colour gain and
+offset change nothing a question asks about as long as they are small.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..synthetic.dataset import Shard
-from ..synthetic.questions import KnownObject
-from ..synthetic.scenes import COLORS, SHAPES
-from .dense_targets import DenseTargets
+from ..synthetic.known_objects import KnownObject
+from ..synthetic.phrases import SUPERLATIVES, is_clear, members, superlative_of
+from ..synthetic.shards import PALETTE, Shard
+from ..synthetic.solids import SHAPES, WORDS
+from .dense_targets import NO_WORD, RANKS, UNKNOWN, DenseTargets
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,12 +32,14 @@ class Pictures:
         grid_thw: (1, 3) int64, the grid they share.
         dense: truth for the detector head.
         objects: what can be asked about, per picture.
+        slots: place of each of them along the K of `dense`, per picture.
     """
 
     pixel_values: Tensor
     grid_thw: npt.NDArray[np.int64]
     dense: DenseTargets
     objects: tuple[tuple[KnownObject, ...], ...]
+    slots: tuple[tuple[int, ...], ...]
 
 
 def pictures_from_shard(
@@ -49,10 +52,11 @@ def pictures_from_shard(
     """The given scenes of a shard; `jitter` changes their light a little."""
     images = shard.images[indices]
     coverage = shard.coverage[indices].astype(np.float32)
-    boxes, boxes_3d = shard.xyxy_norm1000[indices].copy(), shard.bbox_3d[indices].copy()
+    flat, boxes_3d = shard.flat_norm1000[indices].copy(), shard.bbox_3d[indices].copy()
+    words = shard.words[indices].copy()
     images[mirrored] = images[mirrored][:, :, ::-1]
     coverage[mirrored] = coverage[mirrored][..., ::-1]
-    boxes[mirrored] = mirrored_boxes(boxes[mirrored])
+    flat[mirrored] = mirrored_flat(flat[mirrored])
     boxes_3d[mirrored] *= np.array([-1, 1, 1, 1, 1, 1, 1, -1, -1], np.float32)
     values = images.astype(np.float32) / 127.5 - 1
     if jitter is not None:
@@ -62,6 +66,27 @@ def pictures_from_shard(
         values = np.clip(values * gain.astype(np.float32) + offset.astype(np.float32), -1, 1)
     colors, shapes = shard.colors[indices], shard.shapes[indices]
     asked = shard.asked[indices]
+    # Nobody can read a word in a mirror.
+    classes = np.where(words >= 0, words.astype(np.int64), NO_WORD)
+    classes[(words >= 0) & mirrored[:, None]] = UNKNOWN
+    words[mirrored] = -1
+    objects, ranks = [], np.full((*colors.shape, RANKS), np.nan, np.float32)
+    for i in range(len(indices)):
+        there = np.flatnonzero(colors[i] >= 0)
+        known = tuple(
+            KnownObject(
+                name=f"{PALETTE[colors[i, k]]} {SHAPES[shapes[i, k]]}",
+                xyxy_norm1000=flat[i, k, :4],
+                bbox_3d=boxes_3d[i, k],
+                askable=bool(asked[i, k]),
+                uv_norm1000=flat[i, k, 4:6],
+                word=WORDS[words[i, k]] if words[i, k] >= 0 else "",
+                word_xyxy_norm1000=flat[i, k, 6:],
+            )
+            for k in there
+        )
+        objects.append(known)
+        ranks[i, there] = ranks_of(known)
     h, w = images.shape[1:3]
     return Pictures(
         pixel_values=patch_rows(torch.from_numpy(np.ascontiguousarray(values))),
@@ -69,21 +94,38 @@ def pictures_from_shard(
         dense=DenseTargets(
             colors=torch.from_numpy(colors.astype(np.int64)),
             shapes=torch.from_numpy(shapes.astype(np.int64)),
-            xyxy_norm1000=torch.from_numpy(boxes),
+            words=torch.from_numpy(classes),
+            ranks=torch.from_numpy(ranks),
+            flat_norm1000=torch.from_numpy(flat),
             bbox_3d=torch.from_numpy(boxes_3d),
             coverage=torch.from_numpy(coverage.reshape(*coverage.shape[:2], -1)),
         ),
-        objects=tuple(
-            _known_objects(colors[i], shapes[i], boxes[i], boxes_3d[i], asked[i])
-            for i in range(len(indices))
-        ),
+        objects=tuple(objects),
+        slots=tuple(tuple(np.flatnonzero(some >= 0).tolist()) for some in colors),
     )
 
 
-def mirrored_boxes(xyxy_norm1000: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Boxes (..., 4) of the picture seen in a mirror."""
-    x1, y1, x2, y2 = np.moveaxis(xyxy_norm1000, -1, 0)
-    return np.stack([1000 - x2, y1, 1000 - x1, y2], axis=-1)
+def mirrored_flat(flat_norm1000: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Flat numbers (..., 10) of the picture seen in a mirror; a word is not one any more."""
+    x1, y1, x2, y2, u, v = np.moveaxis(flat_norm1000, -1, 0)[:6]
+    lost = np.full_like(u, np.nan)
+    return np.stack([1000 - x2, y1, 1000 - x1, y2, 1000 - u, v, *[lost] * 4], axis=-1)
+
+
+def ranks_of(objects: tuple[KnownObject, ...]) -> npt.NDArray[np.float32]:
+    """(K, RANKS) which superlatives hold of each object among those of its name, of its shape,
+    and all; NaN where nobody could say."""
+    ranks = np.full((len(objects), RANKS), np.nan, np.float32)
+    for index, known in enumerate(objects):
+        for row, words in enumerate((known.name, known.shape, "object")):
+            group = members(objects, words)
+            if len(group) < 2 or not is_clear(objects, group):
+                continue
+            for column, superlative in enumerate(SUPERLATIVES):
+                most = superlative_of(objects, group, superlative)
+                if most is not None:
+                    ranks[index, row * len(SUPERLATIVES) + column] = most == index
+    return ranks
 
 
 def patch_rows(values: Tensor) -> Tensor:
@@ -93,26 +135,6 @@ def patch_rows(values: Tensor) -> Tensor:
     cells = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6)  # block row, column, row in, column in, C, y, x
     rows = cells.reshape(B, h * w // 256, 3, 1, 256).expand(-1, -1, -1, 2, -1)
     return rows.reshape(B, h * w // 256, 1536)
-
-
-def _known_objects(
-    colors: npt.NDArray[np.int8],
-    shapes: npt.NDArray[np.int8],
-    boxes: npt.NDArray[np.float32],
-    boxes_3d: npt.NDArray[np.float32],
-    asked: npt.NDArray[np.bool_],
-) -> tuple[KnownObject, ...]:
-    palette = list(COLORS)
-    return tuple(
-        KnownObject(
-            name=f"{palette[colors[k]]} {SHAPES[shapes[k]]}",
-            xyxy_norm1000=boxes[k],
-            bbox_3d=boxes_3d[k],
-            askable=bool(asked[k]),
-        )
-        for k in range(len(colors))
-        if colors[k] >= 0
-    )
 
 
 def batches_of_indices(

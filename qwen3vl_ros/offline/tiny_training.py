@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tiny checkpoint from nothing: scenes, tokenizer, recipe, directory.
+"""The tiny checkpoint, from nothing or from an earlier one: pictures, tokenizer, recipe, files.
 
 Knows where things lie; the recipe is `training.py`'s. Everything can be interrupted: rendered
-scenes and training states stay in the work directory and are taken up again.
+pictures and training states stay in the work directory and are taken up again. A checkpoint that
+was written can be trained on by somebody who has no states: its detector heads are learned anew.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,17 +20,19 @@ from tqdm import tqdm
 
 from ..image.preprocess import preprocess_config_from_dict
 from ..language.tokenizer import load_tokenizer
-from ..synthetic.dataset import WATCHED_SEED, cache_scenes, read_shards
-from ..synthetic.questions import corpus
+from ..synthetic.corpus import corpus
+from ..synthetic.dataset import WATCHED_SEED
+from ..synthetic.shards import cache_pictures, read_shards
+from .carrying_over import carry_over
 from .checkpoint import write_checkpoint
-from .lessons import QuestionPacker
 from .losses import Trainee, init_trainee
+from .packing import QuestionPacker
 from .reference_model import ReferenceModel
 from .tiny import tiny_config
 from .tiny_tokenizer import PREPROCESSOR, write_tiny_tokenizer
-from .training import Recipe, train
+from .training import Recipe, going_on, train
 
-WATCHED_SCENES = 300  # never learned from; their loss is reported while training
+WATCHED_SCENES = 100  # never learned from; their loss is reported while training
 
 
 def train_tiny_checkpoint(
@@ -39,6 +43,7 @@ def train_tiny_checkpoint(
     seed: int,
     threads: int,
     recipe: Recipe | None = None,
+    source: Path | None = None,
 ) -> None:
     """Train and write a checkpoint directory to `output`.
 
@@ -46,17 +51,19 @@ def train_tiny_checkpoint(
         work: holds `scenes/`, `watched/`, `train/` and the log, `train/log.jsonl`.
         scenes: to render and learn from.
         seed: of the first weights and of every draw; scenes have seeds of their own.
+        recipe: how long and how hard; None takes that of `recipe_for`.
+        source: checkpoint directory to go on from; None begins with random weights.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    recipe = recipe or Recipe(seed=seed)
+    recipe = recipe or recipe_for(source, seed=seed, lengths={})
     preprocess = preprocess_config_from_dict(PREPROCESSOR)
     for name, count, first in (
         ("scenes", scenes, 0),
         ("watched", WATCHED_SCENES, WATCHED_SEED),
     ):
         with tqdm(total=count, desc=f"render {name}", unit="scene", disable=None) as bar:
-            for done in cache_scenes(
+            for done in cache_pictures(
                 work / name, count=count, config=preprocess, first_seed=first, processes=threads
             ):
                 bar.update(done - bar.n)
@@ -75,6 +82,9 @@ def train_tiny_checkpoint(
     )
     trainee = Trainee(model)
     init_trainee(trainee, seed=seed)
+    if source is not None:
+        new = carry_over(source, model, states / "tokenizer" / "tokenizer.json")
+        tqdm.write(f"weights of {source}, {new} new tokens")
     started = time.monotonic()
     with (states / "log.jsonl").open("a", encoding="utf-8") as log:
 
@@ -98,6 +108,13 @@ def train_tiny_checkpoint(
         shutil.copyfile(file, output / file.name)
     # float16 keeps three more bits of these weights than bfloat16, at the same size.
     write_checkpoint(model, output, dtype=torch.float16)
+
+
+def recipe_for(source: Path | None, *, seed: int, lengths: Mapping[str, int | None]) -> Recipe:
+    """The recipe for a source; `lengths` holds steps of stages that shall not be its own."""
+    recipe = Recipe(seed=seed) if source is None else going_on(seed=seed)
+    given = {f"{stage}_steps": steps for stage, steps in lengths.items() if steps is not None}
+    return replace(recipe, **given)
 
 
 def _rounded(found: Mapping[str, object]) -> dict[str, object]:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train the tiny checkpoint on two cores, in the order that works.
 
+0. *heads*: only for a model that was trained before (`--from`): the detector heads, which no
+   checkpoint keeps, over the rows of the tower as it is. Random heads would wreck it.
 1. *tower*: the vision tower alone, on dense targets at every image token (`dense_targets.py`);
    nothing is grounded before the tower knows what it sees and where.
 2. *decoder*: the text decoder on answers, over the rows of the frozen tower. Two layers are told
@@ -10,14 +12,14 @@
 3. *joint*: both together, more slowly, so that each adapts to the other; not part of the recipe of
    the committed checkpoint, which meets its goals without.
 
-Every stage can be interrupted and goes on from its last saved state. The same seed, scenes and
+Every stage can be interrupted and goes on from its last saved state, which holds what the stage
+itself trains, no more: a tower can be taken on with another vocabulary. The same seed, scenes and
 thread count give the same weights, if the run is not interrupted. Knows shards and lessons; saves
 states, not checkpoints.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,10 +31,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from ..synthetic.dataset import Shard
-from .lessons import WHOLE_ANSWERS, QuestionPacker, draw_lesson, draw_questions
+from ..synthetic.shards import Shard
+from .lessons import WHOLE_ANSWERS, draw_lesson, draw_questions
 from .losses import Trainee, answer_loss, dense_loss, encode
 from .optimizer import MatricesAndRest
+from .packing import QuestionPacker
 from .pictures import Pictures, batches_of_indices, pictures_from_shard
 
 Size = tuple[int, int]
@@ -46,13 +49,15 @@ class Recipe:
     """How long and how hard each stage trains.
 
     Attributes:
-        tower_steps, decoder_steps, joint_steps: optimiser steps of the three stages.
-        tower_batch: pictures a step in stage 1; decoder_batch: in stages 2 and 3.
+        heads_steps, tower_steps, decoder_steps, joint_steps: optimiser steps of the stages. They
+            may be changed while a stage is under way: the rate falls over the last third only.
+        tower_batch: pictures a step in stages 0 and 1; decoder_batch: in stages 2 and 3.
         rate: of AdamW; matrix_rate: of Muon (`optimizer.py`).
         joint_share: of both rates in stage 3; at the full rate answers wreck the tower.
-        save_every: steps between saved states.
+        save_every: steps between saved states; watch_every: between looks at the watched pictures.
     """
 
+    heads_steps: int = 0
     tower_steps: int = 1400
     decoder_steps: int = 1700
     joint_steps: int = 0
@@ -61,8 +66,24 @@ class Recipe:
     rate: float = 1.0e-3
     matrix_rate: float = 3.0e-3
     joint_share: float = 0.1
-    save_every: int = 100
+    save_every: int = 25
+    watch_every: int = 100
     seed: int = 0
+
+
+def going_on(*, seed: int) -> Recipe:
+    """For a model that was trained before: new heads first, then at half the rate, so that what
+    it knows is not shaken out of it."""
+    return Recipe(
+        heads_steps=40,
+        tower_steps=400,
+        decoder_steps=800,
+        tower_batch=8,
+        decoder_batch=4,
+        rate=7e-4,
+        matrix_rate=1.5e-3,
+        seed=seed,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +112,7 @@ def train(
     recipe: Recipe,
     report: Report,
 ) -> None:
-    """Run what is left of the three stages; `report` hears of every 20th step.
+    """Run what is left of the stages; `report` hears of every 20th step.
 
     States are saved in `directory`, one file a stage. Weights are reproduced by a run that is not
     interrupted; one that is draws other batches after it goes on.
@@ -100,9 +121,15 @@ def train(
     model = trainee.model
     decoder = [(n, p) for n, p in trainee.named_parameters() if ".language_model." in n]
     tower = [(n, p) for n, p in trainee.named_parameters() if ".language_model." not in n]
+    heads = [(n, p) for n, p in tower if ".visual." not in n]
 
     def on_dense_targets(pictures: Pictures, rng: np.random.Generator, progress: float) -> Loss:
         return dense_loss(trainee, *encode(model.visual, pictures), pictures)
+
+    def on_rows_as_they_are(pictures: Pictures, rng: np.random.Generator, progress: float) -> Loss:
+        with torch.no_grad():
+            image, taps = encode(model.visual, pictures)
+        return dense_loss(trainee, image, taps, pictures)
 
     def on_answers(
         pictures: Pictures,
@@ -130,6 +157,15 @@ def train(
         return answered + 0.4 * seen, {**found_dense, **found}
 
     stages = (
+        Stage(
+            name="heads",
+            steps=recipe.heads_steps,
+            batch=recipe.tower_batch,
+            rate=3 * recipe.rate,  # one linear layer each
+            matrix_rate=recipe.matrix_rate,
+            parameters=heads,
+            step=on_rows_as_they_are,
+        ),
         Stage(
             name="tower",
             steps=recipe.tower_steps,
@@ -177,7 +213,7 @@ def _run(
     if file.exists():
         state = torch.load(file, weights_only=True)
         _check_is_of_this_run(file, state["run"], _run_of(stage, recipe, shards))
-        trainee.load_state_dict(state["trainee"])
+        trainee.load_state_dict({**trainee.state_dict(), **state["parameters"]})
         optimizer.load_state_dict(state["optimizer"])
         step = state["step"]
     rng = np.random.default_rng([recipe.seed, *stage.name.encode(), step])
@@ -205,13 +241,14 @@ def _run(
                     "minutes_left": seconds_left / 60,
                 }
             )
-        if step % recipe.save_every == 0 or step == stage.steps:
+        if step % recipe.watch_every == 0 or step == stage.steps:
             report({"stage": stage.name, "step": step, **_watched(stage, watched)})
+        if step % recipe.save_every == 0 or step == stage.steps:
             _save(
                 file,
                 {
                     "run": _run_of(stage, recipe, shards),
-                    "trainee": trainee.state_dict(),
+                    "parameters": {name: p.detach() for name, p in stage.parameters},
                     "optimizer": optimizer.state_dict(),
                     "step": step,
                 },
@@ -225,7 +262,7 @@ def _watched(stage: Stage, watched: Mapping[Size, Shard]) -> dict[str, float]:
     rng = np.random.default_rng(0)
     with torch.no_grad():
         for shard in watched.values():
-            for indices in np.arange(min(64, len(shard.images) // 2 * 2)).reshape(2, -1):
+            for indices in np.arange(min(32, len(shard.images) // 2 * 2)).reshape(2, -1):
                 straight = np.zeros(len(indices), bool)
                 pictures = pictures_from_shard(shard, indices, straight, jitter=None)
                 for name, value in stage.step(pictures, rng, 0.0)[1].items():
@@ -234,10 +271,12 @@ def _watched(stage: Stage, watched: Mapping[Size, Shard]) -> dict[str, float]:
 
 
 def _schedule(step: int, steps: int) -> float:
-    """Share of the full rate: 100 steps up, then a cosine down to a twentieth."""
-    if step < 100:
-        return (step + 1) / 100
-    return 0.05 + 0.95 * (1 + math.cos(math.pi * step / steps)) / 2
+    """Share of the full rate: 50 steps up, then all of it, in the last third down to a twentieth.
+
+    A cosine would depend on the end from the first step on; this one lets a run be lengthened.
+    """
+    left = (steps - step) / (steps / 3)
+    return min((step + 1) / 50, 1.0, 0.05 + 0.95 * left)
 
 
 def _run_of(stage: Stage, recipe: Recipe, shards: Mapping[Size, Shard]) -> dict[str, float]:
@@ -245,7 +284,6 @@ def _run_of(stage: Stage, recipe: Recipe, shards: Mapping[Size, Shard]) -> dict[
     return {
         "seed": recipe.seed,
         "scenes": sum(len(shard.images) for shard in shards.values()),
-        "steps": stage.steps,
         "batch": stage.batch,
         "rate": stage.rate,
         "matrix_rate": stage.matrix_rate,

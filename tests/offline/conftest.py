@@ -15,8 +15,8 @@ from qwen3vl_ros.model_config import ModelConfig, TextConfig, VisionConfig
 from qwen3vl_ros.offline.reference_model import ReferenceModel, init_weights
 from qwen3vl_ros.offline.tiny import tiny_config
 from qwen3vl_ros.offline.tiny_tokenizer import PREPROCESSOR, write_tiny_tokenizer
-from qwen3vl_ros.synthetic.dataset import Shard, cache_scenes, read_shards
-from qwen3vl_ros.synthetic.questions import corpus
+from qwen3vl_ros.synthetic.corpus import corpus
+from qwen3vl_ros.synthetic.shards import Shard, cache_pictures, read_shards
 
 
 @pytest.fixture(scope="session")
@@ -102,15 +102,15 @@ def tokenizer_and_config(
 
 @pytest.fixture(scope="session")
 def shard(tmp_path_factory: pytest.TempPathFactory, small_shards: None) -> Shard:
-    """A handful of rendered scenes of one picture size."""
-    directory = tmp_path_factory.mktemp("scenes")
+    """A handful of rendered pictures of one size."""
+    directory = tmp_path_factory.mktemp("pictures")
     config = preprocess_config_from_dict(PREPROCESSOR)
-    list(cache_scenes(directory, count=6, config=config, processes=1))
-    return max(read_shards(directory, count=6).values(), key=lambda some: len(some.images))
+    list(cache_pictures(directory, count=8, config=config, processes=1))
+    return max(read_shards(directory, count=8).values(), key=lambda some: len(some.images))
 
 
 @pytest.fixture(scope="session")
 def small_shards() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("qwen3vl_ros.synthetic.dataset.SHARD", 6)
+        patch.setattr("qwen3vl_ros.synthetic.shards.SHARD", 8)
         yield

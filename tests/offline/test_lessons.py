@@ -8,24 +8,42 @@ import pytest
 import torch
 
 from qwen3vl_ros.image.preprocess import patches_from_image, preprocess_config_from_dict
-from qwen3vl_ros.offline.lessons import (
-    ABSENT,
+from qwen3vl_ros.offline.lessons import LESSONS, Asked, draw_lesson, draw_questions
+from qwen3vl_ros.offline.losses import answer_loss, encode
+from qwen3vl_ros.offline.packing import (
     IGNORE,
-    LESSONS,
-    ONE,
-    SEVERAL,
+    OPENING_WEIGHT,
     QuestionPacker,
     answer_weights,
-    draw_lesson,
-    draw_questions,
 )
-from qwen3vl_ros.offline.losses import answer_loss, encode
 from qwen3vl_ros.offline.pictures import patch_rows, pictures_from_shard
 from qwen3vl_ros.offline.reference_model import ReferenceModel, init_weights
 from qwen3vl_ros.offline.tiny_tokenizer import PREPROCESSOR
 from qwen3vl_ros.scene.detections import Task
+from qwen3vl_ros.synthetic.phrases import SUPERLATIVES
+from qwen3vl_ros.synthetic.questions import question_about_group
 
-MIXED = ((Task.REFER, ONE), (Task.DETECT_3D, ONE), (Task.DETECT, SEVERAL), (Task.REFER, ABSENT))
+ONE, ABSENT, SEVERAL = Asked.ONE, Asked.ABSENT, Asked.SEVERAL
+MIXED = (
+    (Task.REFER, ONE),
+    (Task.DETECT_3D, ONE),
+    (Task.DETECT, SEVERAL),
+    (Task.COUNT, Asked.GROUP),
+    (Task.REFER, Asked.PHRASE),
+    (Task.ASK, Asked.WORDS),
+    (Task.REFER, ABSENT),
+)
+
+
+@pytest.fixture(scope="module")
+def one_picture(shard):
+    """A picture with two things that can be asked for by names of their own."""
+    for index in range(len(shard.images)):
+        pictures = pictures_from_shard(shard, np.array([index]), np.array([False]), jitter=None)
+        names = [known.name for known in pictures.objects[0] if known.askable]
+        if len(set(names)) == len(names) >= 2:
+            return pictures
+    raise AssertionError("no such picture among the shard's")
 
 
 def test_patch_rows_are_those_of_the_preprocessor():
@@ -71,9 +89,9 @@ def test_a_question_packed_with_others_is_answered_as_if_it_were_asked_alone(
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
 
 
-def test_labels_are_the_answer_and_its_end_and_nothing_else(tokenizer_and_config, shard):
+def test_labels_are_the_answer_and_its_end_and_nothing_else(tokenizer_and_config, one_picture):
     tokenizer, config = tokenizer_and_config
-    pictures = pictures_from_shard(shard, np.array([0]), np.array([False]), jitter=None)
+    pictures = one_picture
     question = draw_questions(pictures.objects[0], MIXED, np.random.default_rng(3))[0]
     batch = QuestionPacker(tokenizer, config).pack(pictures, [[question]])
     learned = batch.labels[batch.labels != IGNORE].tolist()
@@ -82,10 +100,10 @@ def test_labels_are_the_answer_and_its_end_and_nothing_else(tokenizer_and_config
 
 
 def test_a_shortened_answer_ends_with_its_numbers_and_nothing_absent_is_shortened(
-    tokenizer_and_config, shard
+    tokenizer_and_config, one_picture
 ):
     tokenizer, config = tokenizer_and_config
-    pictures = pictures_from_shard(shard, np.array([0]), np.array([False]), jitter=None)
+    pictures = one_picture
     packer = QuestionPacker(tokenizer, config)
     for what, end in ((ONE, "],"), (ABSENT, "[]\n```<|im_end|>")):
         questions = draw_questions(
@@ -105,27 +123,34 @@ def test_a_lesson_asks_about_every_object_once_and_then_for_absent_ones(lesson, 
     pictures = pictures_from_shard(shard, np.arange(4), np.zeros(4, bool), jitter=None)
     for objects in pictures.objects:
         asked = draw_questions(objects, lesson, np.random.default_rng(5))
-        assert [question.query.task for question in asked] == [task for task, _ in lesson]
-        one = [(q.query.task, q.targets) for q in asked if len(q.targets) == 1]
+        for question, (task, about) in zip(asked, lesson, strict=True):
+            nothing_to_say = about is Asked.WORDS and not question.words
+            assert question.query.task is task or (nothing_to_say and not question.targets)
+        one = [
+            (q.query.task, q.targets)
+            for q, (_, about) in zip(asked, lesson, strict=True)
+            if about is ONE and q.targets
+        ]
         assert len(set(one)) == len(one)
         names = {known.name for known in objects}
-        for question, (_, count) in zip(asked, lesson, strict=True):
-            if not question.targets and count != SEVERAL:
+        for question, (_, about) in zip(asked, lesson, strict=True):
+            if not question.targets and about in (ONE, ABSENT, Asked.PHRASE):
                 assert {question.query.text, *question.query.categories}.isdisjoint(names)
 
 
 def test_the_token_that_says_whether_there_is_anything_is_told_where_to_look(
-    tokenizer_and_config, shard
+    tokenizer_and_config, one_picture
 ):
     tokenizer, config = tokenizer_and_config
-    pictures = pictures_from_shard(shard, np.array([0]), np.array([False]), jitter=None)
+    pictures = one_picture
     lesson = ((Task.REFER, ONE), (Task.REFER, ABSENT))
     questions = draw_questions(pictures.objects[0], lesson, np.random.default_rng(6))
     batch = QuestionPacker(tokenizer, config).pack(pictures, [questions])
     starts, there = batch.starts[0], batch.looks_at[0].sum(-1) > 0
-    first_digits = 4
-    assert starts.sum() == 1 + first_digits + 1
-    assert (starts & ~there).sum() == 1  # nothing to look at, but told to look nowhere
+    first_digits, one_more = 4, 1
+    assert starts.sum() == 1 + first_digits + one_more + 1
+    # Nothing to look at, but told to look nowhere: no second object, and the absent one.
+    assert (starts & ~there).sum() == 2
     assert (batch.numbers[0][starts] >= 0).all()
     named = [tokenizer.decode(batch.input_ids[0][row].tolist()) for row in batch.reads[0][starts]]
     assert {name.strip() for name in named} == {q.query.text for q in questions}
@@ -138,18 +163,18 @@ def test_placing_things_is_asked_more_often_later_on():
         drawn = [draw_lesson(rng, progress=progress) for _ in range(400)]
         return np.mean([lesson[0][0] is Task.DETECT_3D for lesson in drawn])
 
-    assert share_in_3d(0.0) == pytest.approx(0.30, abs=0.08)
-    assert share_in_3d(0.9) == pytest.approx(0.50, abs=0.08)
+    assert share_in_3d(0.0) == pytest.approx(0.15, abs=0.06)
+    assert share_in_3d(0.9) == pytest.approx(0.30, abs=0.08)
 
 
-def test_the_centre_of_a_3d_box_weighs_more_than_its_turn(tokenizer_and_config, shard):
+def test_the_centre_of_a_3d_box_weighs_more_than_its_turn(tokenizer_and_config, one_picture):
     tokenizer, config = tokenizer_and_config
-    pictures = pictures_from_shard(shard, np.array([0]), np.array([False]), jitter=None)
+    pictures = one_picture
     lesson = ((Task.DETECT_3D, ONE),)
     questions = draw_questions(pictures.objects[0], lesson, np.random.default_rng(8))
     batch = QuestionPacker(tokenizer, config).pack(pictures, [questions])
-    starts, numbers = batch.starts[0].clone(), batch.numbers[0]
-    starts[starts.nonzero()[0]] = False  # the token that says there is something
+    # Not the tokens that say whether there is something, or something more.
+    starts, numbers = batch.starts[0] & (batch.weights[0] != OPENING_WEIGHT), batch.numbers[0]
     weights = [batch.weights[0][starts & (numbers == n)].item() for n in range(9)]
     assert weights == pytest.approx([1.0] * 3 + [0.6] * 3 + [0.3] * 3)
 
@@ -179,6 +204,38 @@ def test_a_mirrored_picture_has_mirrored_truth(shard):
         np.testing.assert_allclose(b.xyxy_norm1000, [1000 - x2, y1, 1000 - x1, y2], atol=1e-3)
         np.testing.assert_allclose(b.bbox_3d[:3], a.bbox_3d[:3] * [-1, 1, 1])
         np.testing.assert_allclose(b.bbox_3d[3:6], a.bbox_3d[3:6])
+        np.testing.assert_allclose(b.uv_norm1000, a.uv_norm1000 * [-1, 1] + [1000, 0], atol=1e-3)
+        assert b.word == ""
+
+
+def test_what_was_leftmost_is_rightmost_in_the_mirror(shard):
+    several = [i for i in range(len(shard.images)) if (shard.colors[i] >= 0).sum() >= 2]
+    straight, mirrored = (
+        pictures_from_shard(shard, np.array(several), np.full(len(several), m), jitter=None)
+        for m in (False, True)
+    )
+    left, right = SUPERLATIVES.index("leftmost"), SUPERLATIVES.index("rightmost")
+    of_all = 2 * len(SUPERLATIVES)
+    a, b = straight.dense.ranks[..., of_all:], mirrored.dense.ranks[..., of_all:]
+    torch.testing.assert_close(a[..., left], b[..., right], equal_nan=True)
+    assert torch.isfinite(a[..., left]).any()
+
+
+def test_whether_there_is_one_more_is_decided_by_one_token_that_looks_at_the_next(
+    tokenizer_and_config, one_picture
+):
+    tokenizer, config = tokenizer_and_config
+    objects = one_picture.objects[0]
+    question = question_about_group(objects, "object", Task.COUNT)
+    batch = QuestionPacker(tokenizer, config).pack(one_picture, [[question]])
+    deciding = batch.weights[0] == OPENING_WEIGHT
+    told = [
+        tokenizer.decode([token], skip_special_tokens=False)
+        for token in batch.labels[0][deciding].tolist()
+    ]
+    assert [text.strip() for text in told] == ["["] + ['"},'] * (len(question.lines) - 1) + ['"}']
+    looks = (batch.looks_at[0][deciding].sum(-1) > 0).tolist()
+    assert looks == [True] * len(question.lines) + [False]
 
 
 @pytest.mark.parametrize(

@@ -10,18 +10,20 @@ import pytest
 import torch
 
 from qwen3vl_ros.errors import ConfigError
-from qwen3vl_ros.offline.lessons import QuestionPacker
 from qwen3vl_ros.offline.losses import Trainee, init_trainee
+from qwen3vl_ros.offline.packing import QuestionPacker
 from qwen3vl_ros.offline.reference_model import ReferenceModel
 from qwen3vl_ros.offline.training import Recipe, train
 
 RECIPE = Recipe(
+    heads_steps=1,
     tower_steps=3,
     decoder_steps=2,
     joint_steps=2,
     tower_batch=2,
     decoder_batch=2,
     save_every=1,
+    watch_every=1,
 )
 
 
@@ -46,18 +48,25 @@ def test_the_stages_follow_each_other_and_a_frozen_tower_stays_as_it_is(
     before = {name: value.clone() for name, value in trainee.state_dict().items()}
     train(trainee, shards, shards, packer, tmp_path, RECIPE, reports.append)
     assert steps_of(reports) == [
+        ("heads", 1),
         ("tower", 1), ("tower", 2), ("tower", 3),
         ("decoder", 1), ("decoder", 2),
         ("joint", 1), ("joint", 2),
     ]  # fmt: skip
-    after_tower = torch.load(tmp_path / "tower.pt", weights_only=True)["trainee"]
-    after_decoder = torch.load(tmp_path / "decoder.pt", weights_only=True)["trainee"]
+    after = {
+        stage: torch.load(tmp_path / f"{stage}.pt", weights_only=True)["parameters"]
+        for stage in ("heads", "tower", "decoder", "joint")
+    }
     patch = "model.model.visual.patch_embed.proj.weight"
     words = "model.model.language_model.embed_tokens.weight"
-    assert not torch.equal(before[patch], after_tower[patch])
-    assert torch.equal(before[words], after_tower[words])
-    assert torch.equal(after_tower[patch], after_decoder[patch])
-    assert not torch.equal(after_tower[words], after_decoder[words])
+    head = "head.linear.weight"
+    assert {name.split(".")[0] for name in after["heads"]} == {"head", "tap_heads"}
+    assert not torch.equal(before[head], after["heads"][head])
+    assert not torch.equal(before[patch], after["tower"][patch])
+    assert words not in after["tower"]
+    assert patch not in after["decoder"]
+    assert not torch.equal(before[words], after["decoder"][words])
+    assert after["joint"].keys() == before.keys()
 
 
 def test_an_interrupted_run_goes_on_from_its_last_saved_step(
@@ -65,7 +74,7 @@ def test_an_interrupted_run_goes_on_from_its_last_saved_step(
 ):
     tokenizer, config = tokenizer_and_config
     packer, shards = QuestionPacker(tokenizer, config), {shard.images.shape[1:3]: shard}
-    run = replace(RECIPE, tower_steps=4, decoder_steps=0, joint_steps=0)
+    run = replace(RECIPE, heads_steps=0, tower_steps=4, decoder_steps=0, joint_steps=0)
 
     def interrupted(report: Mapping[str, object]) -> None:
         if report["step"] == 3:
@@ -81,7 +90,7 @@ def test_an_interrupted_run_goes_on_from_its_last_saved_step(
 def test_a_state_of_another_run_is_refused(trainee, shard, tokenizer_and_config, tmp_path):
     tokenizer, config = tokenizer_and_config
     packer, shards = QuestionPacker(tokenizer, config), {shard.images.shape[1:3]: shard}
-    run = replace(RECIPE, tower_steps=1, decoder_steps=0, joint_steps=0)
+    run = replace(RECIPE, heads_steps=0, tower_steps=1, decoder_steps=0, joint_steps=0)
     train(trainee, shards, shards, packer, tmp_path, run, lambda report: None)
     with pytest.raises(ConfigError, match=r"tower\.pt is of a run with seed 0, this one has 1"):
         train(trainee, shards, shards, packer, tmp_path, replace(run, seed=1), lambda report: None)
@@ -95,7 +104,7 @@ def test_the_same_seed_and_scenes_give_the_same_weights(shard, tokenizer_and_con
         torch.manual_seed(seed)  # as `train_tiny_checkpoint` does: the detector heads draw from it
         trainee = Trainee(ReferenceModel(config))
         init_trainee(trainee, seed=seed)
-        run = replace(RECIPE, seed=seed)
+        run = replace(RECIPE, seed=seed, heads_steps=0, joint_steps=1, watch_every=9)
         train(trainee, shards, shards, packer, tmp_path / directory, run, lambda report: None)
         return trainee.state_dict()
 
