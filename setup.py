@@ -30,6 +30,8 @@ setup(
         "gpu": ["onnxruntime-gpu>=1.24,<1.33"],
         # Runs plans built elsewhere (Jetson: TensorRT comes with JetPack instead).
         "tensorrt": ["tensorrt>=10.13,<12", "cuda-python>=12.6,<14"],
+        # Compiles plans for RTX cards, with or without one, and runs them where there is one.
+        "rtx": [*requirements("rtx"), "cuda-python>=12.6,<14"],
         # Asks a model on a server.
         "remote": requirements("remote"),
         # Lets others ask the model on this machine.

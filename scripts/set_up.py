@@ -64,7 +64,7 @@ def main() -> int:
         ("what runs imports", lambda: [IMPORTS_TO_RUN], lambda: check_imports(IMPORTS_TO_RUN)),
         (
             "wheels to work",
-            lambda: wheel_inputs("workshop", "remote", "serve", "evaluate", "test"),
+            lambda: wheel_inputs("workshop", "remote", "serve", "evaluate", "rtx", "test"),
             install_wheels_to_work,
         ),
         ("all imports", lambda: [IMPORTS_TO_WORK], lambda: check_imports(IMPORTS_TO_WORK)),
@@ -217,6 +217,7 @@ def install_wheels_to_work() -> None:
     install_requirements("remote")
     install_requirements("serve")
     install_requirements("evaluate")
+    install_requirements("rtx")
     install_requirements("test")
 
 

@@ -25,7 +25,7 @@ from .graphs import OPSET
 from .reference_decoder import RMSNorm, TextAttention
 from .reference_rotation import rotated
 from .reference_vision import VisionAttention
-from .tensorrt_choices import OperatorSet
+from .tensorrt_choices import OperatorSet as OperatorSet
 
 HIDDEN_KEY = -60000.0  # a score beside which no other matters, still a float16
 

@@ -22,17 +22,14 @@ def rebuild_advice(directory: Path, manifest: Manifest | None = None) -> str:
     """
     if manifest is None:
         return f"build it again with: {export_command(directory)}"
-    if manifest.flavour in PLAN_RUNTIMES:
+    if manifest.flavour != "onnxruntime":
         # A plan is made on, or for, the machine that runs it; the recipe says for which.
+        graphs_only = "" if manifest.flavour in PLAN_RUNTIMES else " --graphs-only"
         return (
             "build it again with: qwen3vl build --recipe <recipe> --checkpoint "
-            f"<checkpoint> --output {shlex.quote(str(directory.parent))}"
+            f"<checkpoint> --output {shlex.quote(str(directory.parent))}{graphs_only}"
         )
-    flavour = "" if manifest.flavour == "onnxruntime" else " --flavour tensorrt"
-    return (
-        f"build it again with: {export_command(directory)}{flavour} "
-        f"--precision {manifest.precision}"
-    )
+    return f"build it again with: {export_command(directory)} --precision {manifest.precision}"
 
 
 def export_command(directory: Path) -> str:

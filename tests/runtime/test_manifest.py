@@ -232,7 +232,8 @@ def test_graphs_to_build_plans_from_are_a_directory_like_another_that_only_a_bui
     with pytest.raises(EngineError, match="expected onnxruntime or tensorrt") as refusal:
         verify_engine_dir(directory)
     assert refusal.value.field == "flavour"
-    assert "--flavour tensorrt --precision int4" in str(refusal.value)
+    assert "qwen3vl build --recipe <recipe>" in str(refusal.value)
+    assert "--graphs-only" in str(refusal.value)
 
 
 @pytest.mark.parametrize(

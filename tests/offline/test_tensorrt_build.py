@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`qwen3vl build`: the tiny checkpoint, compiled by TensorRT-RTX for cards that are not here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import onnx
+import pytest
+
+from qwen3vl_ros import cli
+from qwen3vl_ros.commands.elapsed import elapsed_line
+from qwen3vl_ros.errors import ConfigError, EngineError, MissingDependency
+from qwen3vl_ros.offline.recipe_graphs import graphs_for_recipe
+from qwen3vl_ros.offline.recipes import Recipe, load_recipe
+from qwen3vl_ros.offline.tensorrt_build import build_plans, check_memory, memory_needed
+from qwen3vl_ros.offline.tensorrt_choices import OperatorSet
+from qwen3vl_ros.runtime.atomic_directory import replaced_directory
+from qwen3vl_ros.runtime.loading import load_engines
+from qwen3vl_ros.runtime.manifest import (
+    MANIFEST_FILE,
+    FileEntry,
+    read_manifest,
+    verify_engine_dir,
+    write_manifest,
+)
+from qwen3vl_ros.runtime.tensorrt_library import tensorrt_library
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / "engines" / "tiny" / "checkpoint"
+FUSED = load_recipe("rtx-ada")
+PLAIN = dataclasses.replace(FUSED, operators=OperatorSet.PLAIN)
+
+Graphs = Callable[[Recipe], Path]
+
+
+def quiet(what: str, doing: str) -> None:
+    """Hears what is being done, and says nothing."""
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Graphs:
+    """Graphs of the tiny checkpoint for a recipe, exported once."""
+    root = tmp_path_factory.mktemp("graphs")
+
+    def graphs(recipe: Recipe) -> Path:
+        directory = root / f"{recipe.operators.value}-{recipe.precision}"
+        if not directory.is_dir():
+            graphs_for_recipe(TINY, directory, recipe)
+        return directory
+
+    return graphs
+
+
+@pytest.mark.parametrize("architecture", ["sm_86", "sm_89", "sm_120"])
+@pytest.mark.parametrize("precision", ["int4", "float16"])
+def test_the_tiny_checkpoint_compiles_for_cards_that_are_not_here(
+    graphs, tmp_path, precision, architecture
+):
+    recipe = dataclasses.replace(FUSED, precision=precision, gpu_architecture=architecture)
+    manifest = build_plans(graphs(recipe), tmp_path / "engine", recipe, quiet)
+    assert manifest == verify_engine_dir(tmp_path / "engine", flavour="tensorrt-rtx")
+    assert (manifest.precision, manifest.gpu_architecture) == (precision, architecture)
+
+
+def test_the_plain_operators_compile_too(graphs, tmp_path):
+    """What Orins build; on them it was not yet tried, so at least one TensorRT has read it."""
+    build_plans(graphs(PLAIN), tmp_path / "engine", PLAIN, quiet)
+
+
+def test_an_engine_says_what_it_takes_and_what_made_it(graphs, tmp_path):
+    said: list[tuple[str, str]] = []
+    manifest = build_plans(
+        graphs(FUSED), tmp_path / "engine", FUSED, lambda what, doing: said.append((what, doing))
+    )
+    source = read_manifest(graphs(FUSED))
+    assert manifest.flavour == "tensorrt-rtx"
+    assert manifest.driver is None  # no machine with a driver took part
+    assert manifest.tools == {
+        **source.tools,
+        "tensorrt-rtx": tensorrt_library("tensorrt-rtx").__version__,
+    }
+    assert manifest.weights_sha256 == source.weights_sha256
+    assert (manifest.cache_length, manifest.max_visual_tokens) == (4096, 75)
+    assert {plan: len(profiles) for plan, profiles in manifest.profiles.items()} == {
+        "vision.plan": 1,
+        "decoder.plan": 2,
+        "lm_head.plan": 1,
+    }
+    prefill, decode = manifest.profiles["decoder.plan"]
+    assert prefill["token_embeds"].max == (1, 4096, 256)
+    assert decode["token_embeds"].min == decode["token_embeds"].max == (1, 32, 256)
+    assert decode["past_key_0"].max == (1, 2, 4096, 64)
+    assert set(manifest.files) >= {"vision.plan", "embed_tokens.npy", "tokenizer.json"}
+    assert not any(name.endswith(".data") for name in manifest.files)
+    assert list(dict.fromkeys(what for what, _ in said)) == [
+        "graphs",
+        "vision.plan",
+        "decoder.plan",
+        "lm_head.plan",
+        "engine",
+    ]
+    assert any(doing.startswith("building engine") for _, doing in said)
+
+
+def test_an_engine_for_another_machine_is_not_loaded_here(graphs, tmp_path):
+    build_plans(graphs(FUSED), tmp_path / "engine", FUSED, quiet)
+    with pytest.raises(MissingDependency, match="cuda-python"):
+        load_engines(tmp_path / "engine")
+
+
+def test_a_build_that_fails_leaves_the_engine_before_it(graphs, tmp_path):
+    engine = tmp_path / "engine"
+    with replaced_directory(engine, marker=MANIFEST_FILE) as partial:
+        (partial / MANIFEST_FILE).write_text("the old one")
+    wrong = dataclasses.replace(FUSED, gpu_architecture="sm_87")
+    with pytest.raises(EngineError, match="is for sm_87, and TensorRT-RTX") as refusal:
+        build_plans(graphs(FUSED), engine, wrong, quiet)
+    assert refusal.value.field == "gpu_architecture"
+    assert (engine / MANIFEST_FILE).read_text() == "the old one"
+    assert [path.name for path in tmp_path.iterdir()] == ["engine"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        pytest.param({"precision": "float16"}, "precision", id="precision"),
+        pytest.param({"vision_precision": "float32"}, "vision_precision", id="tower"),
+        pytest.param({"cache_length": 2048}, "cache_length", id="cache"),
+    ],
+)
+def test_graphs_of_another_recipe_are_refused(graphs, tmp_path, changed, field):
+    with pytest.raises(EngineError, match="export them again with qwen3vl build") as refusal:
+        build_plans(graphs(FUSED), tmp_path / "e", dataclasses.replace(FUSED, **changed), quiet)
+    assert refusal.value.field == field
+
+
+def test_an_operator_that_the_parser_does_not_know_is_named_with_the_graph(graphs, tmp_path):
+    source, changed = graphs(FUSED), tmp_path / "graphs"
+    changed.mkdir()
+    for file in source.iterdir():
+        (changed / file.name).write_bytes(file.read_bytes())
+    head = onnx.load(changed / "lm_head.onnx", load_external_data=False)
+    (product,) = (node for node in head.graph.node if node.op_type == "MatMul")
+    product.op_type = "Hardmost"
+    onnx.save(head, changed / "lm_head.onnx")
+    facts = read_manifest(source)
+    write_manifest(
+        changed,
+        **{
+            name: getattr(facts, name)
+            for name in (
+                "flavour",
+                "precision",
+                "vision_precision",
+                "model_type",
+                "weights_sha256",
+                "cache_length",
+                "max_visual_tokens",
+                "tools",
+            )
+        },
+    )
+    with pytest.raises(EngineError, match=r"does not read lm_head\.onnx: .*Hardmost"):
+        build_plans(changed, tmp_path / "engine", FUSED, quiet)
+
+
+@pytest.fixture
+def orin(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A machine with TensorRT of some version, on a GPU of some architecture."""
+
+    def install(*, version: str = "10.3.0.30", architecture: str = "sm_87") -> None:
+        trt = ModuleType("tensorrt")
+        vars(trt)["__version__"] = version
+        engine = ModuleType("qwen3vl_ros.runtime.tensorrt_engine")
+        vars(engine)["this_machine"] = lambda _: SimpleNamespace(gpu_architecture=architecture)
+        monkeypatch.setitem(sys.modules, "tensorrt", trt)
+        monkeypatch.setitem(sys.modules, engine.__name__, engine)
+
+    return install
+
+
+def test_an_older_tensorrt_than_a_recipe_needs_is_refused(orin, tmp_path):
+    orin(version="8.6.1.6")
+    with pytest.raises(EngineError, match=r"needs tensorrt 10\.3 or newer.*has 8\.6\.1") as fault:
+        build_plans(tmp_path, tmp_path / "engine", load_recipe("orin-nano"), quiet)
+    assert fault.value.field == "tools.tensorrt"
+
+
+def test_tensorrt_builds_for_the_gpu_it_runs_on_only(orin, tmp_path):
+    orin(version="10.13.3.9", architecture="sm_87")
+    with pytest.raises(EngineError, match=r"for sm_110, this machine has sm_87") as refusal:
+        build_plans(tmp_path, tmp_path / "engine", load_recipe("thor"), quiet)
+    assert refusal.value.field == "gpu_architecture"
+
+
+def test_without_the_recipes_tensorrt_it_is_said_what_to_install(tmp_path):
+    with pytest.raises(MissingDependency, match="comes with JetPack"):
+        build_plans(tmp_path, tmp_path / "engine", load_recipe("orin-nx"), quiet)
+
+
+def test_memory_is_counted_by_the_largest_of_the_graphs(graphs):
+    manifest = dataclasses.replace(
+        read_manifest(graphs(FUSED)),
+        files={
+            "vision.onnx": FileEntry(sha256="0" * 64, size_bytes=1),
+            "vision.onnx.data": FileEntry(sha256="0" * 64, size_bytes=800_000_000),
+            "decoder.onnx": FileEntry(sha256="0" * 64, size_bytes=0),
+            "decoder.onnx.data": FileEntry(sha256="0" * 64, size_bytes=2_000_000_000),
+            "embed_tokens.npy": FileEntry(sha256="0" * 64, size_bytes=9_000_000_000),
+        },
+    )
+    assert memory_needed(manifest, "tensorrt-rtx") > 2_000_000_000
+    smaller = {name: entry for name, entry in manifest.files.items() if "decoder" not in name}
+    less = memory_needed(dataclasses.replace(manifest, files=smaller), "tensorrt-rtx")
+    assert less < memory_needed(manifest, "tensorrt-rtx")
+
+
+def test_too_little_memory_is_said_before_a_build_begins():
+    check_memory(5_000_000_000, 5_000_000_000)
+    check_memory(5_000_000_000, None)
+    with pytest.raises(EngineError, match=r"takes about 5\.0 GB of memory, and 2\.0 GB are free"):
+        check_memory(5_000_000_000, 2_000_000_000)
+
+
+def test_the_command_that_a_refusal_prints_builds_an_engine(tmp_path, capsys):
+    """Graphs first, then plans; graphs that are there already are built from again."""
+    build = ["build", "--recipe", "rtx-ampere", "--checkpoint", str(TINY)]
+    assert cli.main([*build, "--output", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert "chosen for 2B, and this checkpoint is of another shape" in out
+    assert f"rtx-ampere: {tmp_path / 'rtx-ampere'}" in out
+    assert "decoder.plan: " in err
+    verify_engine_dir(tmp_path / "rtx-ampere", flavour="tensorrt-rtx")
+    assert cli.main([*build, "--output", str(tmp_path), "--graphs-only"]) == 0
+    assert "there already" in capsys.readouterr().out
+    graphs = tmp_path / "rtx-ampere-graphs"
+    robot = ["build", "--recipe", "rtx-ada", "--graphs", str(graphs), "--output", str(tmp_path)]
+    assert cli.main(robot) == 0
+    assert read_manifest(tmp_path / "rtx-ada").gpu_architecture == "sm_89"
+
+
+def test_a_recipe_that_is_not_there_ends_with_one_line(tmp_path, capsys):
+    assert cli.main(["build", "--recipe", "orin", "--output", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("qwen3vl build: recipe is 'orin', expected one of")
+    assert said.count("\n") == 1
+
+
+def test_pictures_larger_than_a_recipe_takes_will_be_scaled_not_refused(tmp_path):
+    recipe = dataclasses.replace(
+        FUSED, image_tokens=dataclasses.replace(FUSED.image_tokens, min=16, opt=40, max=40)
+    )
+    graphs_for_recipe(TINY, tmp_path / "graphs", recipe)
+    preprocessor = json.loads((tmp_path / "graphs" / "preprocessor_config.json").read_text())
+    assert preprocessor["size"] == {"shortest_edge": 16384, "longest_edge": 40 * 32 * 32}
+    assert read_manifest(tmp_path / "graphs").max_visual_tokens == 40
+
+
+def test_pictures_smaller_than_a_checkpoint_makes_are_refused(tmp_path):
+    tokens = dataclasses.replace(FUSED.image_tokens, min=1, opt=8, max=8)
+    recipe = dataclasses.replace(FUSED, image_tokens=tokens)
+    with pytest.raises(ConfigError, match=r"limited to 8, and this checkpoint's smallest .* 16"):
+        graphs_for_recipe(TINY, tmp_path / "graphs", recipe)
+
+
+class Terminal:
+    """A stream that remembers what was written."""
+
+    def __init__(self, *, is_terminal: bool) -> None:
+        self.written: list[str] = []
+        self.is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        return self.is_terminal
+
+    def write(self, text: str) -> int:
+        self.written.append(text)
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def test_a_log_gets_a_line_for_each_new_work():
+    log = Terminal(is_terminal=False)
+    with elapsed_line(log) as report:
+        report("vision.plan", "reading the graph")
+        report("vision.plan", "building engine, 1 of 6")
+        report("decoder.plan", "reading the graph")
+    assert log.written == [
+        "vision.plan: reading the graph, 0 s\n",
+        "decoder.plan: reading the graph, 0 s\n",
+    ]
+
+
+def test_a_terminal_is_left_without_the_line():
+    terminal = Terminal(is_terminal=True)
+    with elapsed_line(terminal) as report:
+        report("vision.plan", "reading the graph")
+    assert terminal.written[-1] == "\r\x1b[K"
