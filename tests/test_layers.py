@@ -54,7 +54,9 @@ ROS_PACKAGES = {
 HOMES = {
     "torch": ("offline/",),
     "transformers": ("offline/",),
-    "tensorrt": ("runtime/tensorrt_engine.py", "offline/tensorrt_build.py"),
+    "tensorrt": ("runtime/tensorrt_library.py",),
+    "tensorrt_rtx_bindings": ("runtime/tensorrt_library.py",),
+    "cuda": ("runtime/device_memory.py",),
     "onnxruntime": ("runtime/",),
     "open3d": ("scene/lifting.py", "synthetic/"),
     "matplotlib": ("ros/demo_",),

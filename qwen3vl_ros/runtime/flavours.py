@@ -23,7 +23,7 @@ GRAPH_FILES: Mapping[str, tuple[str, ...]] = {
 }
 # The runtime that reads a flavour's plans, as it is named among a manifest's tools.
 PLAN_RUNTIMES: Mapping[str, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt-rtx"}
-LOADED_FLAVOURS = ("onnxruntime", "tensorrt")
+LOADED_FLAVOURS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
 
 
 def check_flavour(manifest: Manifest) -> None:
