@@ -41,6 +41,7 @@ class Golden:
     """The question, and the reference's answer to it. V image tokens, D hidden size.
 
     Attributes:
+        weights_sha256: of the checkpoint that was asked, as its manifests have it.
         image: (h, w, 3) uint8, RGB.
         query: what is asked about it.
         input_ids: (T,) int64, the prompt.
@@ -56,6 +57,7 @@ class Golden:
         answer_text: the answer in words.
     """
 
+    weights_sha256: str
     image: npt.NDArray[np.uint8]
     query: Query
     input_ids: Int64
@@ -109,6 +111,7 @@ def write_golden(golden: Golden, file: Path) -> None:
     """One compressed file of plain arrays; equal values give equal bytes."""
     words = {
         "format_version": FORMAT_VERSION,
+        "weights_sha256": golden.weights_sha256,
         "task": golden.query.task.value,
         "text": golden.query.text,
         "max_objects": golden.query.max_objects,
@@ -143,7 +146,12 @@ def read_golden(file: Path) -> Golden:
         query = Query(
             task=Task(words["task"]), text=words["text"], max_objects=words["max_objects"]
         )
-        return Golden(query=query, answer_text=str(words["answer_text"]), **arrays)
+        return Golden(
+            weights_sha256=str(words["weights_sha256"]),
+            query=query,
+            answer_text=str(words["answer_text"]),
+            **arrays,
+        )
     except (OSError, ValueError, KeyError, TypeError, EOFError, QueryError) as error:
         raise EngineError(
             f"cannot read the golden outputs ({type(error).__name__}: {error}); export the engine "

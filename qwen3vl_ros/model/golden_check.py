@@ -112,6 +112,13 @@ def check_golden(model: LocalModel, engine_dir: Path) -> GoldenNumbers | None:
     if GOLDEN_FILE not in manifest.files:
         return None
     golden = read_golden(engine_dir / GOLDEN_FILE)
+    advice = rebuild_advice(engine_dir, manifest)
+    if golden.weights_sha256 != manifest.weights_sha256:
+        raise EngineError(
+            f"the golden outputs are of weights with sha256 {golden.weights_sha256[:12]}, the "
+            f"engine of {manifest.weights_sha256[:12]}; {advice}",
+            field="weights_sha256",
+        )
     tower, decoder = tower_tolerance(manifest), decoder_tolerance(manifest)
     started = time.monotonic()
     sight = model.see(golden.frame, watch=Stopwatch())
@@ -119,7 +126,6 @@ def check_golden(model: LocalModel, engine_dir: Path) -> GoldenNumbers | None:
         chat_from_query(golden.query, sight.parts), [sight], along=golden.answer_ids
     )
     seconds = time.monotonic() - started
-    advice = rebuild_advice(engine_dir, manifest)
     if not np.array_equal(rehearsal.input_ids, golden.input_ids):
         raise EngineError(
             f"the golden question is {len(rehearsal.input_ids)} other tokens than the "

@@ -67,6 +67,7 @@ def write_golden_outputs(
             fingerprint=_fingerprint(engine_dir, weights_sha256),
             directory=engine_dir,
             weights=weights,
+            weights_sha256=weights_sha256,
             progress=progress,
         )
     )
@@ -82,13 +83,18 @@ def write_golden_outputs(
 
 
 def golden_outputs(
-    directory: Path, weights: StoredWeights, *, progress: Progress | None = None
+    directory: Path,
+    weights: StoredWeights,
+    *,
+    weights_sha256: str,
+    progress: Progress | None = None,
 ) -> Golden:
     """The reference's answer to the golden question, in float32 and greedy.
 
     Args:
         directory: tokenizer, template and configs, as the engine will have them.
         weights: the checkpoint's, checked.
+        weights_sha256: of their files.
         progress: called with a name, tokens done and tokens in all.
     """
     config, tokenizer = load_model_config(directory), load_tokenizer(directory)
@@ -117,6 +123,7 @@ def golden_outputs(
     rows, ids = kept_visual_rows(len(visual.image_embeds)), kept_logit_ids(first_logits)
     by_size = np.argsort(-np.stack(likeliest), axis=1, kind="stable")[:, :ANSWER_LOGITS]
     return Golden(
+        weights_sha256=weights_sha256,
         image=image,
         query=QUERY,
         input_ids=prompt.input_ids,
@@ -139,13 +146,19 @@ class _Asked:
     fingerprint: str
     directory: Path = field(compare=False)
     weights: StoredWeights = field(compare=False)
+    weights_sha256: str = field(compare=False)
     progress: Progress | None = field(compare=False)
 
 
 @functools.lru_cache(maxsize=2)
 def _once(asked: _Asked) -> Golden:
     """A second precision of one checkpoint does not ask again."""
-    return golden_outputs(asked.directory, asked.weights, progress=asked.progress)
+    return golden_outputs(
+        asked.directory,
+        asked.weights,
+        weights_sha256=asked.weights_sha256,
+        progress=asked.progress,
+    )
 
 
 def _fingerprint(directory: Path, weights_sha256: str) -> str:
