@@ -93,7 +93,7 @@ def _on_data(options: argparse.Namespace) -> int:
             "to find; look at --annotations, --split and --categories"
         )
     output = options.output or Path(f"out/evaluation-{options.data}.json")
-    perception = Perception(RememberingModel(model_asked(options)))
+    perception = Perception(RememberingModel(lambda: model_asked(options)))
     again = "what was answered is kept: run the same command to go on"
     try:
         with question_bar() as progress:

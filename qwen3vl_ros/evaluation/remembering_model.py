@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model that looks at a picture once, however many questions follow about it.
+"""A model that is loaded when it is first asked, and looks at a picture once.
 
 Data sets ask several questions about each picture, and the vision tower costs most of a short
-answer. What was seen of another picture is forgotten.
+answer. What was seen of another picture is forgotten. Where every answer is kept from an earlier
+run, numbers are told anew without any model.
 """
 
 from __future__ import annotations
@@ -18,9 +19,16 @@ from ..model.vision_language_model import AnswerBudget, Sight, View, VisionLangu
 class RememberingModel:
     """A `VisionLanguageModel` around another one. Mutable; owned by one evaluation."""
 
-    def __init__(self, model: VisionLanguageModel) -> None:
-        self._model = model
+    def __init__(self, load: Callable[[], VisionLanguageModel]) -> None:
+        self._load = load
+        self._loaded: VisionLanguageModel | None = None
         self._seen: tuple[View, Sight] | None = None
+
+    @property
+    def _model(self) -> VisionLanguageModel:
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
 
     @property
     def style(self) -> ChatStyle:

@@ -55,7 +55,6 @@ def room_data(rooms: int, *, first_seed: int = HELD_OUT_SEED) -> DataSet:
         identity={
             "kind": "rooms",
             "first_seed": str(first_seed),
-            "rooms": str(rooms),
             "questions": "1",  # another number, other questions
         },
     )

@@ -74,7 +74,7 @@ def test_a_larger_sample_asks_only_what_is_new(tmp_path, capsys, monkeypatch):
     kept = output.with_suffix(".answers.jsonl").read_text()
     assert cli.main(arguments("refcoco", output)) == 0
     assert output.with_suffix(".answers.jsonl").read_text().startswith(kept)
-    monkeypatch.setattr(LocalModel, "say", None)  # nothing is left to ask
+    monkeypatch.setattr(LocalModel, "load", None)  # nothing is left to ask
     capsys.readouterr()
     assert cli.main(arguments("refcoco", output)) == 0
     assert "iou_mean" in capsys.readouterr().out

@@ -33,7 +33,7 @@ SCENES = 4
 
 @pytest.fixture(scope="module")
 def perception():
-    return Perception(RememberingModel(LocalModel.load(ENGINE, threads=1)))
+    return Perception(RememberingModel(lambda: LocalModel.load(ENGINE, threads=1)))
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,12 @@ def test_what_a_model_fails_at_is_counted_apart_and_shown_first(written, local, 
 def test_a_picture_is_looked_at_once_however_many_questions_follow(written, local, tmp_path):
     data = read(written, Task.REFER)
     looking = Failing(local, {})
-    evaluate(Perception(RememberingModel(looking)), data, model=MODEL, output=tmp_path / "e.json")
+    evaluate(
+        Perception(RememberingModel(lambda: looking)),
+        data,
+        model=MODEL,
+        output=tmp_path / "e.json",
+    )
     assert looking.looks == SCENES < looking.calls == len(data.cases)
 
 
@@ -199,7 +204,7 @@ def test_what_was_seen_before_is_said_the_same_about(written, local):
     """Remembered, a picture is answered about as if it were looked at anew, also in between."""
     data = read(written, Task.REFER)
     first, second = data.cases[0].views()[0], data.cases[-1].views()[0]
-    remembering = RememberingModel(local)
+    remembering = RememberingModel(lambda: local)
     watch = Stopwatch()
     sight = remembering.see(first, watch=watch)
     assert remembering.see(first, watch=watch) is sight
