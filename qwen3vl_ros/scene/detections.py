@@ -41,7 +41,7 @@ class Task(Enum):
     ACT = "act"  # an instruction, carried out by calling the tools that are offered
 
 
-# What a `Grounding` answers, and what a message, a parameter or the command line may ask.
+# What a `Grounding` answers, and what may be the node's standing question.
 SPATIAL_TASKS = (Task.DETECT, Task.REFER, Task.POINT, Task.DETECT_3D)
 VIDEO_TASKS = (Task.LOCATE_MOMENT, Task.LIST_EVENTS, Task.TRACK)
 TASKS_WITHOUT_TEXT = (Task.SPOT_TEXT, Task.LIST_EVENTS)
@@ -56,7 +56,7 @@ class TextLevel(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """One question about one picture, in plain words.
+    """One question about what a camera saw, in plain words.
 
     Attributes:
         task: the kind of question.
@@ -101,6 +101,13 @@ class Query:
                 f"a '{self.task.value}' query has {len(self.tools)} tools; an 'act' query needs "
                 "at least one to call, and no other takes any"
             )
+        try:
+            " ".join((self.text, *self.categories)).encode()
+        except UnicodeEncodeError as error:
+            raise QueryError(
+                "the query holds half a character (a lone surrogate, as bytes that are not UTF-8 "
+                "become), expected text in UTF-8; type it anew"
+            ) from error
         length = len(self.text) + sum(map(len, self.categories))
         if length > MAX_QUERY_CHARACTERS:
             raise QueryError(

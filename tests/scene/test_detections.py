@@ -61,6 +61,10 @@ def test_a_query_can_be_asked(query: dict[str, Any]) -> None:
             {"task": Task.REFER, "text": "mug", "max_objects": 0}, "expected at least 1", id="none"
         ),
         pytest.param({"task": Task.ASK}, "'ask' query has no text", id="ask nothing"),
+        pytest.param({"task": Task.ASK, "text": "ü\udcff"}, "half a character", id="no UTF-8"),
+        pytest.param(
+            {"task": Task.DETECT, "categories": ("\ud83d", "\ude00")}, "half", id="two halves"
+        ),
         pytest.param(
             {"task": Task.SPOT_TEXT, "text": "signs"}, "'signs', expected none", id="text of what"
         ),
