@@ -234,11 +234,25 @@ def test_a_server_that_cannot_be_asked_is_named(capsys, picture, arguments, word
     assert words in ends_with_one_line(capsys, ground(picture, *arguments))
 
 
-def test_tools_that_cannot_be_read_are_named(scripted, picture, tmp_path, capsys):
-    (tmp_path / "tools.json").write_text('[{"name": "grasp"}]')
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        pytest.param('[{"name": "grasp"}]', "KeyError: 'parameters'", id="half a tool"),
+        pytest.param(
+            '[{"name": "\\ud800", "parameters": {}}]', "surrogates", id="half a character"
+        ),
+        pytest.param(
+            '[{"name": "go", "parameters": [1]}]', "expected a JSON list", id="no schema"
+        ),
+        pytest.param("[" * 100_000, "nested", id="nested without end"),
+    ],
+)
+def test_tools_that_cannot_be_read_are_named(scripted, picture, tmp_path, capsys, written, words):
+    (tmp_path / "tools.json").write_text(written)
     arguments = ["ground", "--image", str(picture), "--task", "act", "--query", "go"]
     said = ends_with_one_line(capsys, [*arguments, "--tools", str(tmp_path / "tools.json")])
-    assert "cannot read the tools" in said
+    assert "tools.json" in said
+    assert words in said
 
 
 def test_categories_are_apart_by_commas(scripted, picture):

@@ -18,7 +18,7 @@ from ..scene.detections import (
     Task,
     TextLevel,
 )
-from ..scene.tools import Tool
+from ..scene.tools import Tool, tools_from_json
 from .answer_lines import grounding_lines, response_lines
 from .asked_model import add_model_options, perception_asked
 from .command import (
@@ -121,22 +121,12 @@ def _query(options: argparse.Namespace) -> Query:
 
 def _tools(file: Path) -> tuple[Tool, ...]:
     try:
-        functions = [
-            entry.get("function", entry) for entry in json.loads(file.read_text(encoding="utf-8"))
-        ]
-        return tuple(
-            Tool(
-                name=str(function["name"]),
-                description=str(function.get("description", "")),
-                parameters=function["parameters"],
-            )
-            for function in functions
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        written = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise QueryError(
-            f"cannot read the tools ({type(error).__name__}: {error}), expected a JSON list of "
-            f'{{"name": ..., "description": ..., "parameters": {{...}}}}: {file}'
+            f"cannot read the tools ({error}), expected a JSON file: {file}"
         ) from error
+    return tools_from_json(written, what=f"the list of tools in {file}")
 
 
 def _show(values: Mapping[str, object], lines: Iterable[str], *, as_json: bool) -> None:

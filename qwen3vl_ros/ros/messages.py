@@ -11,7 +11,6 @@ breaks and tabs and loses all other control characters; both are cut before they
 
 from __future__ import annotations
 
-import json
 import math
 import unicodedata
 from collections.abc import Iterable
@@ -34,7 +33,7 @@ from ..scene.detections import (
     TextLevel,
 )
 from ..scene.geometry import OrientedBox, quaternion_from_rotation
-from ..scene.tools import Tool
+from ..scene.tools import tools_from_json
 
 MAX_ANSWER_CHARACTERS = 20_000
 
@@ -88,7 +87,7 @@ def query_from_message(
         query_id=message.id or query_id,
         max_objects=message.max_objects or max_objects,
         text_level=TextLevel(message.text_level or TextLevel.LINE),
-        tools=_tools(message.tools_json) if message.tools_json else (),
+        tools=tools_from_json(message.tools_json, what="tools_json") if message.tools_json else (),
     )
 
 
@@ -104,24 +103,6 @@ def _task(name: str, *, of_place: bool) -> Task:
             f"action {'~/ask' if of_place else '~/ground'}"
         )
     raise QueryError(f"task is '{name[:64]}', {expected}")
-
-
-def _tools(written: str) -> tuple[Tool, ...]:
-    try:
-        functions = [entry.get("function", entry) for entry in json.loads(written)]
-        return tuple(
-            Tool(
-                name=str(function["name"]),
-                description=str(function.get("description", "")),
-                parameters=dict(function["parameters"]),
-            )
-            for function in functions
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-        raise QueryError(
-            f"tools_json cannot be read ({type(exc).__name__}: {exc}), expected a JSON list of "
-            '{"name": ..., "description": ..., "parameters": {...}}'
-        ) from exc
 
 
 def detections_2d_message(

@@ -2,7 +2,7 @@
 """JSON from outside, read field by field; what is of the wrong kind is refused by its place.
 
 Knows no protocol. Text that is not Unicode (lone surrogates), numbers that are not JSON (NaN) and
-nesting without end are refused before anything looks at them.
+nesting without end are refused before anything looks at them (`scene/tools.py`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..scene.tools import json_from_text
 from .refusals import Refusal
-
-MAX_DEPTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,35 +105,15 @@ def field_from_json(body: bytes) -> Field:
         Refusal: it is no JSON object.
     """
     try:
-        value = json.loads(body, parse_constant=_no_number)
-        _check(value, depth=0)
-    except (ValueError, RecursionError) as error:
+        value = json_from_text(body)
+    except ValueError as error:
         raise Refusal(
-            f"the request's body is not JSON that can be read ({error or type(error).__name__}), "
-            "expected a JSON object in UTF-8"
+            f"the request's body is not JSON that can be read ({error}), expected a JSON object "
+            "in UTF-8"
         ) from error
     if not isinstance(value, dict):
         raise Field(value).wrong("a JSON object")
     return Field(value)
-
-
-def _no_number(name: str) -> object:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _check(value: object, *, depth: int) -> None:
-    """Refuses strings that are not Unicode, and too deep nesting."""
-    if depth > MAX_DEPTH:
-        raise ValueError(f"lists and objects are nested more than {MAX_DEPTH} deep")
-    if isinstance(value, str):
-        value.encode()  # UnicodeEncodeError, a ValueError, names the place
-    elif isinstance(value, list):
-        for item in value:
-            _check(item, depth=depth + 1)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            key.encode()
-            _check(item, depth=depth + 1)
 
 
 def _described(value: object) -> str:

@@ -10,17 +10,17 @@ so that the rendered text is the same.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..errors import QueryError
 from ..language.chat import Chat, Message, Part, Picture, Role
 from ..language.chat_template import END_OF_TURN, IMAGE_BLOCK, VISION_START, ChatStyle, chat_text
 from ..language.reading import END_OF_THINKING, thought_in
 from ..scene.camera import Frame
-from ..scene.tools import Tool, ToolCall, frozen_json
+from ..scene.tools import Tool, ToolCall, frozen_json, json_from_text
 from .fields import Field
 from .pictures import PictureReader
 
@@ -191,7 +191,7 @@ def _calls_in(words: str) -> tuple[str, tuple[ToolCall, ...]]:
     if found is None:
         return words, ()
     try:
-        written = [json.loads(call) for call in _CALL_IN_WORDS.findall(found[1])]
+        written: list[Any] = [json_from_text(call) for call in _CALL_IN_WORDS.findall(found[1])]
         calls = tuple(
             ToolCall(name=call["name"], arguments=dict(call["arguments"])) for call in written
         )
@@ -209,9 +209,9 @@ def _call(call: Field) -> ToolCall:
     function = call.get("function")
     written = function.get("arguments")
     try:
-        arguments = json.loads(written.text() or "{}")
-    except (ValueError, RecursionError) as error:
-        raise written.refused(f"is not JSON ({error or 'nested too deep'})") from error
+        arguments = json_from_text(written.text() or "{}")
+    except ValueError as error:
+        raise written.refused(f"is not JSON ({error})") from error
     if not isinstance(arguments, dict):
         raise written.refused("is JSON but no object, expected the arguments by name")
     return ToolCall(name=function.get("name").text(), arguments=arguments)

@@ -290,6 +290,14 @@ def test_a_distorted_camera_is_asked_about_undistorted_and_told_places_in_its_ow
             "tools_json cannot be read",
             id="hostile tools",
         ),
+        pytest.param(
+            QueryMessage(
+                task="act", text="Go.", tools_json='[{"name": "\\ud800", "parameters": {}}]'
+            ),
+            {},
+            "surrogates",
+            id="half a character, which once ended the node",
+        ),
         pytest.param(WHEN, {"video_s": 9.0}, "larger video_buffer_s", id="more than is kept"),
         pytest.param(WHEN, {"video_s": float("nan")}, "0 or more seconds", id="not a number"),
         pytest.param(WHEN, {"video_s": -1.0}, "0 or more seconds", id="the future"),

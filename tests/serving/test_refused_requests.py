@@ -22,6 +22,7 @@ from tests.serving.requests import (
 
 PIXEL = data_url(speckled(2, 2))
 JSON = {"Content-Type": "application/json"}
+ENDLESS_CALL = "<tool_call>\n" + "[" * 100_000 + "\n</tool_call>"
 
 
 def shown(url: object) -> dict[str, object]:
@@ -176,6 +177,22 @@ def test_a_body_that_is_no_request(refusing, body, words):
         pytest.param(
             request(tools=[{"type": "function", "function": {"name": "a", "parameters": 3}}]),
             "tools[0].function.parameters", "JSON schema", id="tool with another schema",
+        ),
+        pytest.param(
+            called('{"city": "\\ud800"}'), "messages[1].tool_calls[0].function.arguments",
+            "surrogates", id="half a character in arguments",
+        ),
+        pytest.param(
+            called('{"days": NaN}'), "messages[1].tool_calls[0].function.arguments",
+            "NaN is no JSON number", id="NaN in arguments",
+        ),
+        pytest.param(
+            called('{"a":' * 99 + "1" + "}" * 99), "messages[1].tool_calls[0].function.arguments",
+            "more than 64 deep", id="deep arguments",
+        ),
+        pytest.param(
+            request(user("Go."), {"role": "assistant", "content": ENDLESS_CALL}, user("And?")),
+            "messages", "control token", id="a call in words, nested without end",
         ),
         pytest.param(request(max_tokens=0), "max_tokens", "at least 1", id="no tokens"),
         pytest.param(request(max_tokens=2.5), "max_tokens", "whole number", id="half a token"),
