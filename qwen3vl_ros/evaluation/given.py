@@ -39,7 +39,7 @@ class Given:
         complete: False when a truncated tail was dropped.
         notes: what else was dropped or mended to read it, one sentence each.
         boxes: of DETECT and REFER.
-        points: of POINT.
+        points: of POINT and COUNT.
         solids: of DETECT_3D; lifted by depth for other spatial tasks.
         texts: of SPOT_TEXT.
         moments: of LOCATE_MOMENT.
@@ -85,6 +85,15 @@ def given_by(case_id: str, answer: Grounding | Response, *, seconds: float) -> G
         texts=tuple(item for item in items if isinstance(item, TextSpan)),
         moments=tuple(item for item in items if isinstance(item, Moment)),
         number=value.number if isinstance(value, Count) else None,
+        points=_counted(value) if isinstance(value, Count) else (),
+    )
+
+
+def _counted(count: Count) -> tuple[Point2D, ...]:
+    scores = count.scores or (None,) * count.number
+    return tuple(
+        Point2D(label=str(i), uv_px=uv_px, score=score)
+        for i, (uv_px, score) in enumerate(zip(count.uv_px, scores, strict=True), start=1)
     )
 
 

@@ -17,6 +17,8 @@ from .worst_cases import ANSWER_COLOUR, TRUTH_COLOUR, WorstCase, truth_in_words
 _SHARES = ("iou_mean", "accuracy_", "ap", "absent_answered", "objects_", "points_", "count_right")
 _ALSO_SHARES = ("words_", "answers_right", "time_", "size_median", "lifted_size")
 _LONGEST_WORDS = 300
+# Told of every group.
+_COUNTS = ("questions", "unreadable", "no_room", "incomplete", "mended", "seconds_median")
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 66rem;
@@ -24,16 +26,19 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 66re
 h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 table { border-collapse: collapse; } td, th { padding: .15rem .9rem .15rem 0; text-align: left;
   vertical-align: top; border-bottom: 1px solid #e5e8eb; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.m, .quiet { color: #5b6670; } code { font-size: 12px; word-break: break-all; }
-.groups, .worst { display: grid; gap: 1.5rem 2rem; }
-.groups { grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); }
-.worst { grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); }
+td.n, th.n { text-align: right; } th { font-weight: 600; font-size: 13px; }
+.groups span { display: inline-block; white-space: nowrap; margin-right: 1.1rem;
+  color: #5b6670; font-size: 14px; } .groups b { color: #1c2024; }
+.worst { display: grid; gap: 1.5rem 2rem;
+  grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); }
 figure { margin: 0; } img { width: 100%; border-radius: 4px; }
 figcaption { font-size: 13px; } b.truth { color: #0072b2; } b.answer { color: #a06d00; }
 .bars td { padding-top: 0; padding-bottom: 0; } .bar { background: #0072b2; height: .7rem; }
 @media (prefers-color-scheme: dark) { body { color: #e6e9ec; background: #15181b; }
-  td, th { border-color: #2c3238; } td.m, .quiet { color: #9aa5af; }
+  td, th { border-color: #2c3238; } td.m, .quiet, .groups span { color: #9aa5af; }
+  .groups b { color: #e6e9ec; }
   b.truth, .bar { color: #56b4e9; } .bar { background: #56b4e9; } b.answer { color: #e69f00; } }
 """
 
@@ -61,11 +66,10 @@ def report_page(
             f"<h1>{escape(_title(identity))}</h1>",
             '<p class="quiet">Written by <code>qwen3vl evaluate</code>; every answer is in the '
             "JSON file beside this page.</p>",
-            '<div class="groups">',
-            *(_group(name, numbers) for name, numbers in results.groups.items()),
-            "</div>",
-            *_categories(results.categories),
+            *_groups(results.groups),
             *_worst(worst),
+            *_categories(results.categories),
+            *_meanings(results.groups),
             "<h2>What was asked about what</h2><table>",
             *_identity_rows(identity),
             "</table>",
@@ -97,13 +101,33 @@ def _title(identity: Identity) -> str:
     return f"{name} on {data.get('annotations', data.get('kind', 'data'))}"
 
 
-def _group(name: str, numbers: Numbers) -> str:
-    rows = "\n".join(
-        f'<tr><td>{escape(key)}</td><td class="n">{escape(shown(key, value))}</td>'
-        f'<td class="m">{escape(MEANINGS[key])}</td></tr>'
-        for key, value in numbers.items()
-    )
-    return f"<section><h2>{escape(name)}</h2><table>{rows}</table></section>"
+def _groups(groups: Mapping[str, Numbers]) -> Iterator[str]:
+    """A row for each group: how often it went how, and what is told of its kind of question."""
+    yield '<table class="groups"><tr><th></th>'
+    yield from (f'<th class="n">{escape(_spoken(name))}</th>' for name in _COUNTS)
+    yield "<th>numbers</th></tr>"
+    for group, numbers in groups.items():
+        yield f"<tr><td><b>{escape(group)}</b></td>"
+        yield from (f'<td class="n">{shown(name, numbers[name])}</td>' for name in _COUNTS)
+        told = (
+            f"<span>{escape(name)} <b>{escape(shown(name, value))}</b></span>"
+            for name, value in numbers.items()
+            if name not in (*_COUNTS, "pictures")
+        )
+        yield f"<td>{' '.join(told)}</td></tr>"
+    yield "</table>"
+
+
+def _meanings(groups: Mapping[str, Numbers]) -> Iterator[str]:
+    names = dict.fromkeys(name for numbers in groups.values() for name in numbers)
+    yield "<h2>What the numbers say</h2><table>"
+    for name in names:
+        yield f'<tr><td>{escape(name)}</td><td class="m">{escape(MEANINGS[name])}</td></tr>'
+    yield "</table>"
+
+
+def _spoken(name: str) -> str:
+    return name.replace("seconds_median", "seconds").replace("_", " ")
 
 
 def _categories(categories: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
