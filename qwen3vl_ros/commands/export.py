@@ -10,9 +10,11 @@ from .command import CHECKPOINT, Commands, add_command, positive, workshop
 from .progress_bar import Effort, progress_bar
 
 PRECISIONS = ("float32", "bfloat16", "float16", "int8", "int4", "int4-128", "int4-a16")
+CALIBRATED = ("int4-calibrated", "int4-128-calibrated", "int4-a16-calibrated")
 # As manifests name those whose tower is otherwise.
 WITH_TOWER = tuple(
-    f"{name}-tower32" if name == "float16" else f"{name}-tower16" for name in PRECISIONS
+    f"{name}-tower32" if name == "float16" else f"{name}-tower16"
+    for name in (*PRECISIONS, *CALIBRATED)
 )
 
 
@@ -29,10 +31,16 @@ def add(commands: Commands) -> None:
         "--precision",
         nargs="+",
         default=["float32", "int4"],
-        choices=[*PRECISIONS, *WITH_TOWER],
+        choices=[*PRECISIONS, *CALIBRATED, *WITH_TOWER],
         metavar="NAME",
         help=f"of the weights: {', '.join(PRECISIONS)}; int4 has blocks of 32, int4-a16 computes "
         "in float16, for GPUs",
+    )
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="round four bits for what rendered scenes bring about: nearer to the checkpoint, as "
+        "large and as fast; takes a while (docs/precisions.md)",
     )
     parser.add_argument(
         "--tower",
@@ -51,10 +59,11 @@ def export(options: argparse.Namespace) -> int:
     """Write the engines of a checkpoint, one directory a precision."""
     with workshop("export"):
         from ..offline.export import export_checkpoint
-        from ..offline.precisions import with_tower
+        from ..offline.precisions import with_calibration, with_tower
 
     # All of them before the first is written: a wrong name shall not cost an export.
-    for precision in [with_tower(name, options.tower) for name in options.precision]:
+    names = [with_calibration(n) if options.calibrate else n for n in options.precision]
+    for precision in [with_tower(name, options.tower) for name in names]:
         target = options.output / f"onnxruntime-{precision}"
         effort = Effort()
         with progress_bar() as progress:

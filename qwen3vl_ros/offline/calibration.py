@@ -116,17 +116,21 @@ def calibrate(
         directory: made, for the codes, as many bytes as there are weights; the caller's to remove.
         block_size: columns that share a scale.
         scale_rule: how a flavour gives a block its scale.
-        progress: called with a name, layers done and layers in all, the head being the last.
+        progress: called with a name, bytes of weights rounded (as float32) and bytes in all.
     """
     directory.mkdir()
     config = load_model_config(checkpoint_dir)
-    writer = _Writer(directory=directory, block_size=block_size, scale_rule=scale_rule)
+    head = EMBEDDING if config.text.tie_word_embeddings else HEAD
+    writer = _Writer(
+        directory=directory,
+        block_size=block_size,
+        scale_rule=scale_rule,
+        bytes_in_all=_bytes_to_round(weights, head),
+        progress=progress,
+    )
     questions = list(taught_questions(checkpoint_dir, scenes=SCENES, first_seed=0))
     conversations = list(_conversations(questions, weights, config))
-    count = config.text.num_hidden_layers
-    for index in range(count):
-        if progress is not None:
-            progress("calibration", index, count + 1)
+    for index in range(config.text.num_hidden_layers):
         prefix = f"{LAYERS}.{index}"
         with torch.device("meta"):
             layer = DecoderLayer(config.text, index)
@@ -146,23 +150,28 @@ def calibrate(
         for one in conversations:
             one.hidden = layer(one.hidden, one.cos, one.sin, None, None)
             one.add_deepstack(index)
-    if progress is not None:
-        progress("calibration", count, count + 1)
-    name = EMBEDDING if config.text.tie_word_embeddings else HEAD
     factor = compensation(_head_moment(conversations, weights, config))
-    vocab_size, width = weights.shape(name)
-    for _ in writer.write(name, factor, (vocab_size, width), weights.pieces(name)):
+    for _ in writer.write(head, factor, weights.shape(head), weights.pieces(head)):
         pass
     return writer.written
 
 
+def _bytes_to_round(weights: StoredWeights, head: str) -> int:
+    endings = tuple(f".{name}.weight" for group in SHARING for name in group)
+    names = [name for name in weights.files if name.startswith(LAYERS) and name.endswith(endings)]
+    return sum(4 * int(np.prod(weights.shape(name))) for name in (*names, head))
+
+
 @dataclass(kw_only=True, slots=True)
 class _Writer:
-    """Rounds weights and writes their codes. `written` grows."""
+    """Rounds weights and writes their codes. `written` and `bytes_done` grow."""
 
     directory: Path
     block_size: int
     scale_rule: ScaleRule
+    bytes_in_all: int
+    progress: Progress | None
+    bytes_done: int = 0
     written: dict[str, CalibratedWeight] = field(default_factory=dict)
 
     def write(
@@ -183,6 +192,9 @@ class _Writer:
                 )
                 codes_file.write(codes.data)
                 scales_file.write(scales.data)
+                self.bytes_done += piece.nbytes
+                if self.progress is not None:
+                    self.progress("calibration", self.bytes_done, self.bytes_in_all)
                 yield float_from_codes(codes, scales, block_size=self.block_size)
 
 

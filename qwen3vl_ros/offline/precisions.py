@@ -114,20 +114,22 @@ def _with_usual_tower(name: str) -> Precision | None:
 def with_calibration(name: str) -> str:
     """The name of a precision of four bits, calibrated.
 
-    >>> with_calibration("int4"), with_calibration("int4-128-calibrated")
-    ('int4-calibrated', 'int4-128-calibrated')
+    >>> with_calibration("int4"), with_calibration("int4-128-tower16")
+    ('int4-calibrated', 'int4-128-calibrated-tower16')
 
     Raises:
         ConfigError: no such precision, or none of four bits.
     """
-    calibrated = name.removesuffix(CALIBRATED_SUFFIX) + CALIBRATED_SUFFIX
-    if precision_from_name(name).bits != 4:
+    precision = precision_from_name(name)
+    if precision.bits != 4:
         raise ConfigError(
             f"precision is '{name}', expected one of four bits: others lose too little for a "
             "calibration to win it back; leave --calibrate out"
         )
-    precision_from_name(calibrated)
-    return calibrated
+    if precision.calibrated:
+        return name
+    tower = next((suffix for suffix in TOWER_SUFFIXES if name.endswith(suffix)), "")
+    return name.removesuffix(tower) + CALIBRATED_SUFFIX + tower
 
 
 def with_tower(name: str, tower: str | None) -> str:
