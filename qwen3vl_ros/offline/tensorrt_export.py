@@ -25,6 +25,7 @@ from .checkpoint import checked_files
 from .engine_files import (
     Room,
     copy_files,
+    refer_to_table,
     refuse_other_taps,
     room_for_tokens,
     tool_versions,
@@ -66,12 +67,13 @@ def export_for_tensorrt(
     refuse_other_taps(config)
     room = room_for_graphs(checkpoint_dir, choices)
     weights = StoredWeights(files=checked_files(checkpoint_dir, config))
-    _, block_size = PRECISIONS[choices.precision]
+    width, block_size = PRECISIONS[choices.precision]
     with replaced_directory(graph_dir, marker=MANIFEST_FILE) as partial:
         copy_files(checkpoint_dir, partial)
         _limit_pictures(partial / FILE_NAME, room)
-        table = np.float32 if choices.precision == "float32" else np.float16
+        table = np.dtype(np.float32 if choices.precision == "float32" else np.float16)
         write_table(weights, partial / EMBEDDING_FILE, table)
+        shares = config.text.tie_word_embeddings and block_size is None and table.name == width
         calibrated = NOT_CALIBRATED
         if block_size is not None and choices.precision.endswith(CALIBRATED_SUFFIX):
             calibrated = calibrate(
@@ -90,7 +92,11 @@ def export_for_tensorrt(
                 int4_block_size=None if name == "vision.onnx" else block_size,
                 calibrated=calibrated,
             )
-            save(model, partial / name, progress)
+            if shares and name == "lm_head.onnx":
+                refer_to_table(model, partial)
+                ir.save(model, partial / name)
+            else:
+                save(model, partial / name, progress)
         shutil.rmtree(partial / CODES, ignore_errors=True)
         return write_manifest(
             partial,
