@@ -74,7 +74,7 @@ class Agreement:
             reference's.
         mean_rel: distance of all logits as one vector, in parts of the reference's.
         top1: share of tokens before which both find the same one likeliest.
-        image_cosine: of a picture's image rows and the reference's, as vectors; the least.
+        image_cosine: of an image row and the reference's; the least.
     """
 
     tokens: int
@@ -180,10 +180,14 @@ def agreement(pairs: Sequence[tuple[Said, Said]]) -> Agreement:
         max_rel=float((off / size).max()),
         mean_rel=float(np.linalg.norm(off) / np.linalg.norm(size)),
         top1=float((got.argmax(axis=1) == truth.argmax(axis=1)).mean()),
-        image_cosine=min(_cosine(said.image_embeds, ref.image_embeds) for said, ref in pairs),
+        image_cosine=min(
+            _least_cosine(said.image_embeds, reference.image_embeds) for said, reference in pairs
+        ),
     )
 
 
-def _cosine(a: Float32, b: Float32) -> float:
-    x, y = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
-    return float(x @ y / np.sqrt((x @ x) * (y @ y)))
+def _least_cosine(a: Float32, b: Float32) -> float:
+    """Of two rows of (V, D) each."""
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    cosines = (x * y).sum(axis=1) / np.sqrt(np.square(x).sum(axis=1) * np.square(y).sum(axis=1))
+    return float(cosines.min())
