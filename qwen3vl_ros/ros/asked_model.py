@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from ..errors import AnswerError, MissingDependency
+from ..model.golden_check import check_golden
+from ..model.local_model import LocalModel
 from ..model.stopwatch import Stopwatch
 from ..model.vision_language_model import View
 from ..perception import Perception
@@ -34,42 +37,89 @@ class Perceiver(Protocol):
         """The answer to one query of any other kind."""
 
 
-# From an engine directory and the number of threads.
-EngineLoader: TypeAlias = "Callable[[Path, int], Perceiver]"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AskedModel:
+    """A model that can be asked, and what an operator should know about it.
+
+    Attributes:
+        perceiver: asks it.
+        facts: for diagnostics.
+        warning: what is not as it should be, and no reason to stop; "" for nothing.
+    """
+
+    perceiver: Perceiver
+    facts: Mapping[str, object] = field(default_factory=dict)
+    warning: str = ""
 
 
-def load_perception(engine_dir: Path, threads: int) -> Perceiver:
-    """The perception of an engine directory; whatever takes seconds to load is loaded now."""
+# From an engine directory and the parameters that say how to run it.
+EngineLoader: TypeAlias = "Callable[[Path, NodeParameters], AskedModel]"
+
+
+def load_perception(engine_dir: Path, parameters: NodeParameters) -> AskedModel:
+    """The perception of an engine directory; whatever takes seconds to load is loaded now.
+
+    The engine is held against the reference's outputs that it came with: one that is off is
+    refused, with the numbers.
+    """
     _load_open3d()
-    return Perception.load(engine_dir, threads=threads)
+    model = LocalModel.load(
+        engine_dir,
+        threads=parameters.threads,
+        spinning=parameters.spinning,
+        providers=parameters.providers or None,
+        allow_fallback=parameters.allow_fallback,
+    )
+    numbers = check_golden(model, engine_dir)
+    warnings = []
+    if numbers is None:
+        warnings.append(
+            "the engine came without golden outputs, so nobody knows whether it is right; export "
+            "it again"
+        )
+    if model.running is not None and model.running.missing:
+        warnings.append(f"{' and '.join(model.running.missing)} did not start")
+    return AskedModel(
+        perceiver=Perception(model),
+        facts={
+            "runs_on": model.running,
+            "golden_check": "none" if numbers is None else numbers,
+            "golden_check_ms": "n/a" if numbers is None else f"{1e3 * numbers.seconds:.0f}",
+        },
+        warning="; ".join(warnings),
+    )
 
 
-def perceiver(parameters: NodeParameters, *, load: EngineLoader) -> Perceiver:
+def asked_model(parameters: NodeParameters, *, load: EngineLoader) -> AskedModel:
     """What the parameters name, ready to be asked.
 
     An engine is asked once, so that the first picture is as fast as the rest. A server is not: it
     may come up later than the node, every question to it may cost money, and a failure is told
-    per picture and ends by itself.
+    per picture and ends by itself. For the same reasons nobody checks whether it is right.
 
     Raises:
         ConfigError: the environment's key cannot be one.
-        EngineError, CheckpointError: the engine cannot be loaded, or fails.
+        EngineError, CheckpointError: the engine cannot be loaded, fails, or is not right.
         MissingDependency: a library is not installed.
     """
     server = parameters.server()
     if server is not None:
         _load_open3d()
-        return Perception(remote_model(server))
-    engine = load(engine_directory(parameters), parameters.threads)
-    _warm_up(engine)
-    return engine
-
-
-def model_facts(parameters: NodeParameters) -> dict[str, object]:
-    """What diagnostics show of the model that is asked."""
-    if parameters.server_url:
-        return {"server_url": parameters.server_url, "server_model": parameters.server_model}
-    return {"engine_dir": engine_directory(parameters), "manifest_field_that_differs": ""}
+        return AskedModel(
+            perceiver=Perception(remote_model(server)),
+            facts={
+                "server_url": parameters.server_url,
+                "server_model": parameters.server_model,
+                "golden_check": "none: the model is on a server",
+            },
+        )
+    directory = engine_directory(parameters)
+    asked = load(directory, parameters)
+    _warm_up(asked.perceiver)
+    return replace(
+        asked,
+        facts={"engine_dir": directory, "manifest_field_that_differs": "", **asked.facts},
+    )
 
 
 def _load_open3d() -> None:

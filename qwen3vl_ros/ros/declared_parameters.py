@@ -93,6 +93,8 @@ def declare_on_node(node: Node, kind: type[Any]) -> dict[str, Any]:
         type_ = PARAMETER_TYPES[cast(str, f.type)]
         is_list = type_ is Parameter.Type.STRING_ARRAY
         descriptor = _descriptor(f.metadata["limits"], type_)
+        # A list that nobody gave is set below, which no fixed parameter allows.
+        descriptor.read_only = descriptor.read_only and not is_list
         try:
             # rclpy takes an empty list for one of bytes, so lists are declared by their type.
             node.declare_parameter(f.name, type_ if is_list else f.default, descriptor)
@@ -101,6 +103,10 @@ def declare_on_node(node: Node, kind: type[Any]) -> dict[str, Any]:
         # `[]` on the command line, too, arrives as "no value".
         if node.get_parameter_or(f.name).value is None:
             node.set_parameters([Parameter(f.name, type_, [])])
+        if is_list:
+            descriptor = _descriptor(f.metadata["limits"], type_)
+            descriptor.type = type_.value
+            node.set_descriptor(f.name, descriptor)
         values[f.name] = node.get_parameter(f.name).value
     return values
 

@@ -27,9 +27,9 @@ from rclpy.parameter import Parameter
 from ..errors import EngineError, Qwen3VLError
 from . import topics
 from .ask_action import ask_goal
-from .asked_model import EngineLoader, load_perception, model_facts, perceiver
+from .asked_model import EngineLoader, asked_model, load_perception
 from .camera_pairing import CameraPairing
-from .diagnostics import Diagnostics
+from .diagnostics import WARN, Diagnostics
 from .fault_log import FaultLog
 from .gate import Gate
 from .goals import Goals
@@ -166,8 +166,9 @@ class GroundingNode(LifecycleNode):
 
     def _configure(self) -> None:
         parameters = self._question.standing.parameters
+        asked = asked_model(parameters, load=self._load)
         looker = Looker(
-            perceiver=perceiver(parameters, load=self._load),
+            perceiver=asked.perceiver,
             transforms=self._transforms,
             recent=self._recent,
             faults=self._faults,
@@ -183,14 +184,17 @@ class GroundingNode(LifecycleNode):
             gate=self._gate,
             wake=self._wake,
         )
-        facts = model_facts(parameters)
         self._diagnostics.recovered("engine")
-        self._diagnostics.facts("engine", **facts)
+        self._diagnostics.facts("engine", **asked.facts)
         self.get_logger().info(
             f"asks '{parameters.server_model}' on the server {parameters.server_url}"
             if parameters.server_url
-            else f"engine loaded from {facts['engine_dir']}"
+            else f"engine loaded from {asked.facts['engine_dir']}: {asked.facts.get('runs_on')}; "
+            f"held against the reference: {asked.facts.get('golden_check')}"
         )
+        if asked.warning:
+            self._diagnostics.fault("engine", asked.warning, level=WARN)
+            self.get_logger().warning(asked.warning)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Opens the gate, unless nobody is behind it any more (see `Worker.is_stopping`)."""

@@ -79,6 +79,22 @@ class NodeParameters:
     threads: int = declared(
         0, "CPU threads of the engine; 0 lets it choose.", range=(0, 256), read_only=True
     )
+    spinning: bool = declared(
+        False,
+        "Let threads that wait keep their cores busy: a little faster where nothing else runs.",
+        read_only=True,
+    )
+    providers: tuple[str, ...] = declared(
+        (),
+        "ONNX Runtime's execution providers, in order, for example ['cuda']. Empty: what is "
+        "installed.",
+        read_only=True,
+    )
+    allow_fallback: bool = declared(
+        False,
+        "Run without a provider that does not start; otherwise the node does not configure.",
+        read_only=True,
+    )
     autostart: bool = declared(
         True,
         "Configure and activate at start. Set false where a lifecycle manager does that.",

@@ -32,6 +32,7 @@ from qwen3vl_ros.model.stopwatch import Stopwatch
 from qwen3vl_ros.model.vision_language_model import View
 from qwen3vl_ros.msg import InferenceStatus
 from qwen3vl_ros.ros import topics
+from qwen3vl_ros.ros.asked_model import AskedModel
 from qwen3vl_ros.ros.node import GroundingNode
 from qwen3vl_ros.scene.answers import Response, ResponseValue
 from qwen3vl_ros.scene.camera import Frame
@@ -155,7 +156,7 @@ class World:
         parameters = {"categories": ["mug"], **parameters}
         perception = perception or ScriptedPerception(one_mug)
         node = GroundingNode(
-            load=load or (lambda engine_dir, threads: perception),
+            load=load or (lambda engine_dir, parameters: AskedModel(perceiver=perception)),
             parameter_overrides=[
                 Parameter(name, value=v) for name, v in parameters.items() if v is not None
             ],

@@ -13,7 +13,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from qwen3vl_ros.errors import EngineError
 from qwen3vl_ros.msg import Query as QueryMessage
-from qwen3vl_ros.ros.asked_model import load_perception
+from qwen3vl_ros.ros.asked_model import AskedModel, load_perception
 from qwen3vl_ros.ros.node import GroundingNode
 from qwen3vl_ros.srv import SetQuery
 from tests.ros.graph import ScriptedPerception, one_mug
@@ -121,11 +121,11 @@ def test_a_missing_engine_is_one_error_and_the_node_can_be_configured_later(
     engine_dir = tmp_path / "engine"
     loaded: list[Path] = []
 
-    def load(path, threads):
-        if loaded:
-            return ScriptedPerception(one_mug)  # as if the engine had been built meanwhile
+    def load(path, parameters):
+        if loaded:  # as if the engine had been built meanwhile
+            return AskedModel(perceiver=ScriptedPerception(one_mug))
         loaded.append(path)
-        return load_perception(path, threads)
+        return load_perception(path, parameters)
 
     node = world.start(load=load, engine_dir=str(engine_dir))
     assert loaded == [engine_dir]
@@ -195,7 +195,7 @@ def test_a_node_whose_worker_was_told_to_stop_is_not_active_again_without_one(
 def test_a_bug_in_configure_ends_the_process_instead_of_being_swallowed(world):
     """rclpy turns an exception of a transition into a silent error."""
 
-    def load(path, threads):
+    def load(path, parameters):
         raise ZeroDivisionError
 
     node = GroundingNode(load=load)

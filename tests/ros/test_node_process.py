@@ -55,6 +55,7 @@ print(json.dumps({
 STUCK = """
 import sys, time
 import rclpy
+from qwen3vl_ros.ros.asked_model import AskedModel
 from qwen3vl_ros.ros.node import run
 from tests.ros.graph import ScriptedPerception, grounding_of
 def think(frame, query):
@@ -65,7 +66,8 @@ def think(frame, query):
     if query.text == "the last one":
         rclpy.shutdown()  # as a signal does, with the answer still to be published
     return grounding_of(frame, query)
-sys.exit(run(load=lambda engine_dir, threads: ScriptedPerception(think)))
+asked = AskedModel(perceiver=ScriptedPerception(think))
+sys.exit(run(load=lambda engine_dir, parameters: asked))
 """
 
 

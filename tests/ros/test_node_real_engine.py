@@ -12,9 +12,11 @@ from rclpy.lifecycle import TransitionCallbackReturn
 
 from qwen3vl_ros.msg import InferenceStatus
 from qwen3vl_ros.ros.asked_model import load_perception
+from tests.rehashed import with_hashes_made_to_fit
 from tests.ros.graph import image_message
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
+FAILURE = TransitionCallbackReturn.FAILURE
 
 
 @pytest.fixture
@@ -69,3 +71,40 @@ def test_a_damaged_file_is_refused_before_it_is_opened(world, engine_dir):
     node = world.start(load=load_perception, engine_dir=str(engine_dir), threads=1)
     assert not node.is_active
     world.diagnostic("engine", b"\x02", "decoder.onnx")
+
+
+def test_an_engine_that_is_not_right_is_refused_with_the_numbers(world, engine_dir, capfd):
+    """Every hash is right, and the rows of the embedding table are not."""
+    table = np.load(engine_dir / "embed_tokens.npy")
+    np.save(engine_dir / "embed_tokens.npy", np.roll(table, 1, axis=0))
+    with_hashes_made_to_fit(engine_dir)
+    node = world.start(load=load_perception, engine_dir=str(engine_dir), threads=1)
+    assert not node.is_active
+    world.diagnostic("engine", b"\x02", "the logits along the answer are off by")
+    (error,) = [line for line in capfd.readouterr().err.splitlines() if "[ERROR]" in line]
+    assert "cannot configure: the engine does not say what the checkpoint's reference" in error
+    assert "qwen3vl export --checkpoint" in error
+    assert node.trigger_configure() == FAILURE
+
+
+def test_a_right_engine_tells_its_numbers_and_where_it_runs(world, engine_dir):
+    world.start(load=load_perception, engine_dir=str(engine_dir), threads=1, spinning=True)
+    shown = world.diagnostic("engine", b"\x00")
+    facts = {value.key: value.value for value in shown.values}
+    assert facts["runs_on"].endswith("on CPUExecutionProvider, 1 threads, spinning")
+    assert facts["golden_check"].startswith("vision cosine 1.000000, taps 1.000000, 1.000000")
+    assert float(facts["golden_check_ms"]) > 0
+
+
+def test_an_engine_that_nobody_can_check_runs_and_diagnostics_warn(world, engine_dir):
+    (engine_dir / "golden.npz").unlink()
+    with_hashes_made_to_fit(engine_dir)
+    node = world.start(load=load_perception, engine_dir=str(engine_dir), threads=1)
+    assert node.is_active
+    world.diagnostic("engine", b"\x01", "came without golden outputs")
+
+
+def test_a_provider_that_is_not_there_is_refused_and_not_replaced(world, engine_dir):
+    node = world.start(load=load_perception, engine_dir=str(engine_dir), providers=["cuda"])
+    assert not node.is_active
+    world.diagnostic("engine", b"\x02", "CUDAExecutionProvider")
