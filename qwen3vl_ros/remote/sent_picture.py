@@ -20,7 +20,7 @@ from ..image.preprocess import smart_resize
 from ..language.chat import Picture
 from ..model.vision_language_model import Sight, View
 from ..scene.camera import Frame
-from ..scene.clip import Clip
+from ..scene.clip import Clip, evenly
 from .remote_server import FACTOR, PATCH_SIZE, PictureFormat, RemoteServer
 
 NANOSECONDS = 1e9
@@ -67,9 +67,8 @@ def sight_from_view(view: View, server: RemoteServer) -> RemoteSight:
     pictures = tuple(
         sent_picture(still.image, server, max_pixels=server.clip_max_pixels) for still in stills
     )
-    began_ns = view.frames[0].stamp_ns
     parts = tuple(
-        Picture(grid_hw=picture.grid_hw, time_s=(still.stamp_ns - began_ns) / NANOSECONDS)
+        Picture(grid_hw=picture.grid_hw, time_s=(still.stamp_ns - view.stamp_ns) / NANOSECONDS)
         for still, picture in zip(stills, pictures, strict=True)
     )
     return RemoteSight(parts=parts, pictures=pictures)
@@ -113,9 +112,7 @@ def sent_picture(
 
 
 def _stills(clip: Clip, *, fps: float, most: int) -> Sequence[Frame]:
-    """Frames of a clip, evenly spread, first and last among them."""
-    frames = clip.frames
-    length_s = (frames[-1].stamp_ns - frames[0].stamp_ns) / NANOSECONDS
-    count = min(len(frames), most, max(1, round(length_s * fps)))
-    places = np.linspace(0, len(frames) - 1, count).round().astype(int)
-    return [frames[place] for place in places]
+    """Frames of a clip, evenly spread in time; first and last among them, if two may be."""
+    wanted = max(2, round(clip.duration_s * fps))
+    count = min(len(clip.frames), most, wanted)
+    return evenly(clip.frames, count) if count > 1 else clip.frames[:1]

@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ..errors import FrameError
 from ..model.vision_language_model import View
 from ..scene.camera import Frame
-from ..scene.clip import Clip
+from ..scene.clip import Clip, evenly
 from . import frames as camera
 from .ask_action import AskGoal
 
@@ -62,24 +60,6 @@ def shown(goal: AskGoal, *, newest: camera.View, recent: Sequence[Frame]) -> Sho
     )
     views: tuple[View, ...] = frames if goal.pictures else (Clip(frames=frames),)
     return Shown(views=views, notes=_shorter_than_asked(recent, goal.video_s))
-
-
-def evenly(frames: Sequence[Frame], count: int) -> tuple[Frame, ...]:
-    """`count` different frames, nearest to evenly spaced times, the first and last among them.
-
-    Args:
-        frames: at least `count`, in the order of their stamps.
-        count: at least 2.
-    """
-    stamps = np.array([frame.stamp_ns for frame in frames], np.int64)
-    wanted = np.linspace(0, float(stamps[-1] - stamps[0]), count)
-    chosen: list[int] = []
-    for place, time_ns in enumerate(wanted):
-        # One is left for each that is still to come, whatever the gaps between stamps.
-        first, last = (chosen[-1] + 1 if chosen else 0), len(frames) - (count - place)
-        after_ns = stamps[first : last + 1] - stamps[0]
-        chosen.append(first + int(np.argmin(np.abs(after_ns - time_ns))))
-    return tuple(frames[i] for i in chosen)
 
 
 def _shorter_than_asked(frames: Sequence[Frame], video_s: float) -> tuple[str, ...]:

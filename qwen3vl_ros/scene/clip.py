@@ -9,8 +9,11 @@ Time: seconds from the first frame.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+
+import numpy as np
 
 from ..errors import FrameError
 from .camera import Frame
@@ -78,6 +81,24 @@ class Clip:
     def duration_s(self) -> float:
         """From the first frame to the last; 0 of a single one."""
         return (self.frames[-1].stamp_ns - self.stamp_ns) / 1e9
+
+
+def evenly(frames: Sequence[Frame], count: int) -> tuple[Frame, ...]:
+    """`count` different frames, nearest to evenly spaced times, the first and last among them.
+
+    Args:
+        frames: at least `count`, in the order of their stamps.
+        count: at least 2.
+    """
+    stamps = np.array([frame.stamp_ns for frame in frames], np.int64)
+    wanted = np.linspace(0, float(stamps[-1] - stamps[0]), count)
+    chosen: list[int] = []
+    for place, time_ns in enumerate(wanted):
+        # One is left for each that is still to come, whatever the gaps between stamps.
+        first, last = (chosen[-1] + 1 if chosen else 0), len(frames) - (count - place)
+        after_ns = stamps[first : last + 1] - stamps[0]
+        chosen.append(first + int(np.argmin(np.abs(after_ns - time_ns))))
+    return tuple(frames[i] for i in chosen)
 
 
 def _size(frame: Frame) -> str:

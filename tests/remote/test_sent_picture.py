@@ -107,18 +107,17 @@ def test_a_picture_that_no_checkpoint_takes_is_refused():
         sight_from_view(frame, server())
 
 
+def moment(time_s: float, *, grey: int = 0) -> Frame:
+    return Frame(
+        image=np.full((64, 64, 3), grey, np.uint8),
+        stamp_ns=7_000_000_000 + round(time_s * 1e9),
+        frame_id="camera",
+    )
+
+
 def clip(count: int, *, fps: float) -> Clip:
     """Frames whose grey level is their number."""
-    return Clip(
-        frames=tuple(
-            Frame(
-                image=np.full((64, 64, 3), number, np.uint8),
-                stamp_ns=7_000_000_000 + round(number / fps * 1e9),
-                frame_id="camera",
-            )
-            for number in range(count)
-        )
-    )
+    return Clip(frames=tuple(moment(number / fps, grey=number) for number in range(count)))
 
 
 def test_a_clip_is_sent_as_stills_with_their_own_times():
@@ -129,8 +128,21 @@ def test_a_clip_is_sent_as_stills_with_their_own_times():
 
 
 def test_a_clip_sends_no_more_stills_than_it_may():
-    sight = sight_from_view(clip(100, fps=10.0), server(clip_max_stills=5))
-    assert [picture_in(sent.data)[0, 0, 0] for sent in sight.pictures] == [0, 25, 50, 74, 99]
+    sight = sight_from_view(clip(101, fps=10.0), server(clip_max_stills=5))
+    assert [picture_in(sent.data)[0, 0, 0] for sent in sight.pictures] == [0, 25, 50, 75, 100]
+
+
+def test_stills_are_spread_over_time_however_uneven_the_frames():
+    """A burst at the beginning once took most of the stills."""
+    frames = (*clip(9, fps=10.0).frames, *(moment(s) for s in (2.0, 3.0, 4.0)))
+    sight = sight_from_view(Clip(frames=frames), server(clip_max_stills=5))
+    assert [part.time_s for part in sight.parts] == pytest.approx([0.0, 0.8, 2.0, 3.0, 4.0])
+
+
+def test_a_clip_of_an_instant_still_shows_how_it_ends():
+    """Of 0.7 s at 2 stills a second one was sent, and nothing moved in it."""
+    sight = sight_from_view(clip(8, fps=10.0), server())
+    assert [part.time_s for part in sight.parts] == pytest.approx([0.0, 0.7])
 
 
 @pytest.mark.parametrize("count", [1, 2])
