@@ -37,6 +37,8 @@ FUSED = load_recipe("rtx-ada")
 PLAIN = dataclasses.replace(FUSED, operators=OperatorSet.PLAIN)
 
 Graphs = Callable[[Recipe], Path]
+Said = list[tuple[str, str]]
+Built = Callable[[Recipe], tuple[Path, Said]]
 
 
 def quiet(what: str, doing: str) -> None:
@@ -57,28 +59,43 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Graphs:
     return graphs
 
 
+@pytest.fixture(scope="module")
+def built(graphs: Graphs, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The engine of a recipe, built once, and what the build said of itself."""
+    root = tmp_path_factory.mktemp("engines")
+    builds: dict[Path, Said] = {}
+
+    def built(recipe: Recipe) -> tuple[Path, Said]:
+        names = (recipe.operators.value, recipe.precision, recipe.gpu_architecture)
+        directory = root / "-".join(names)
+        if directory not in builds:
+            said: Said = []
+            build_plans(graphs(recipe), directory, recipe, lambda *words: said.append(words))
+            builds[directory] = said
+        return directory, builds[directory]
+
+    return built
+
+
 @pytest.mark.parametrize("architecture", ["sm_86", "sm_89", "sm_120"])
 @pytest.mark.parametrize("precision", ["int4", "float16"])
-def test_the_tiny_checkpoint_compiles_for_cards_that_are_not_here(
-    graphs, tmp_path, precision, architecture
-):
+def test_the_tiny_checkpoint_compiles_for_cards_that_are_not_here(built, precision, architecture):
     recipe = dataclasses.replace(FUSED, precision=precision, gpu_architecture=architecture)
-    manifest = build_plans(graphs(recipe), tmp_path / "engine", recipe, quiet)
-    assert manifest == verify_engine_dir(tmp_path / "engine", flavour="tensorrt-rtx")
+    directory, _ = built(recipe)
+    manifest = verify_engine_dir(directory, flavour="tensorrt-rtx")
     assert (manifest.precision, manifest.gpu_architecture) == (precision, architecture)
+    assert all((directory / plan).stat().st_size > 100_000 for plan in manifest.profiles)
 
 
-def test_the_plain_operators_compile_too(graphs, tmp_path):
+def test_the_plain_operators_compile_too(built):
     """What Orins build; on them it was not yet tried, so at least one TensorRT has read it."""
-    build_plans(graphs(PLAIN), tmp_path / "engine", PLAIN, quiet)
+    directory, _ = built(PLAIN)
+    verify_engine_dir(directory, flavour="tensorrt-rtx")
 
 
-def test_an_engine_says_what_it_takes_and_what_made_it(graphs, tmp_path):
-    said: list[tuple[str, str]] = []
-    manifest = build_plans(
-        graphs(FUSED), tmp_path / "engine", FUSED, lambda what, doing: said.append((what, doing))
-    )
-    source = read_manifest(graphs(FUSED))
+def test_an_engine_says_what_it_takes_and_what_made_it(graphs, built):
+    directory, _ = built(FUSED)
+    manifest, source = read_manifest(directory), read_manifest(graphs(FUSED))
     assert manifest.flavour == "tensorrt-rtx"
     assert manifest.driver is None  # no machine with a driver took part
     assert manifest.tools == {
@@ -98,6 +115,10 @@ def test_an_engine_says_what_it_takes_and_what_made_it(graphs, tmp_path):
     assert decode["past_key_0"].max == (1, 2, 4096, 64)
     assert set(manifest.files) >= {"vision.plan", "embed_tokens.npy", "tokenizer.json"}
     assert not any(name.endswith(".data") for name in manifest.files)
+
+
+def test_a_build_says_what_it_works_on_and_what_it_does(built):
+    _, said = built(FUSED)
     assert list(dict.fromkeys(what for what, _ in said)) == [
         "graphs",
         "vision.plan",
@@ -108,10 +129,10 @@ def test_an_engine_says_what_it_takes_and_what_made_it(graphs, tmp_path):
     assert any(doing.startswith("building engine") for _, doing in said)
 
 
-def test_an_engine_for_another_machine_is_not_loaded_here(graphs, tmp_path):
-    build_plans(graphs(FUSED), tmp_path / "engine", FUSED, quiet)
+def test_an_engine_for_another_machine_is_not_loaded_here(built):
+    directory, _ = built(FUSED)
     with pytest.raises(MissingDependency, match="cuda-python"):
-        load_engines(tmp_path / "engine")
+        load_engines(directory)
 
 
 def test_a_build_that_fails_leaves_the_engine_before_it(graphs, tmp_path):
@@ -229,20 +250,24 @@ def test_too_little_memory_is_said_before_a_build_begins():
 
 
 def test_the_command_that_a_refusal_prints_builds_an_engine(tmp_path, capsys):
-    """Graphs first, then plans; graphs that are there already are built from again."""
+    """Graphs first, for a robot to build from; then plans, of the graphs that are there."""
     build = ["build", "--recipe", "rtx-ampere", "--checkpoint", str(TINY)]
-    assert cli.main([*build, "--output", str(tmp_path)]) == 0
+    build += ["--output", str(tmp_path)]
+    assert cli.main([*build, "--graphs-only"]) == 0
+    assert "chosen for 2B, and this checkpoint is of another shape" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["rtx-ampere-graphs"]
+    assert cli.main(build) == 0
     out, err = capsys.readouterr()
-    assert "chosen for 2B, and this checkpoint is of another shape" in out
+    assert f"graphs: {tmp_path / 'rtx-ampere-graphs'}, there already" in out
     assert f"rtx-ampere: {tmp_path / 'rtx-ampere'}" in out
     assert "decoder.plan: " in err
     verify_engine_dir(tmp_path / "rtx-ampere", flavour="tensorrt-rtx")
-    assert cli.main([*build, "--output", str(tmp_path), "--graphs-only"]) == 0
-    assert "there already" in capsys.readouterr().out
-    graphs = tmp_path / "rtx-ampere-graphs"
-    robot = ["build", "--recipe", "rtx-ada", "--graphs", str(graphs), "--output", str(tmp_path)]
-    assert cli.main(robot) == 0
-    assert read_manifest(tmp_path / "rtx-ada").gpu_architecture == "sm_89"
+
+
+def test_graphs_that_are_not_there_end_with_one_line(tmp_path, capsys):
+    nowhere = ["--graphs", str(tmp_path / "none"), "--output", str(tmp_path)]
+    assert cli.main(["build", "--recipe", "rtx-ada", *nowhere]) == 1
+    assert "no engine directory" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_recipe_that_is_not_there_ends_with_one_line(tmp_path, capsys):

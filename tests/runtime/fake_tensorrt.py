@@ -97,6 +97,7 @@ class Engine:
         self.runtime, self.trt = runtime, runtime.trt
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
+        options.log_severity_level = 4  # it says that it copies the cache, which is meant
         self.session = ort.InferenceSession(plan["graph"], options)
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         self.values = {value.name: value for value in (*inputs, *outputs)}
@@ -167,8 +168,8 @@ class Context:
         for given, shape in self.shapes.items():
             for axis, length in zip(self.engine.values[given].shape, shape, strict=True):
                 # "B", or of the tower's patches "4*image_tokens".
-                factor, _, name = str(axis).rpartition("*")
-                lengths[name] = length // int(factor or 1)
+                factor, _, length_name = str(axis).rpartition("*")
+                lengths[length_name] = length // int(factor or 1)
         return tuple(
             axis if isinstance(axis, int) else lengths[axis]
             for axis in self.engine.values[name].shape

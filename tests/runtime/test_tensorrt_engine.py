@@ -229,6 +229,24 @@ def test_the_cache_starts_as_zeros_in_whatever_memory_it_gets(load, passes):
     assert (first == second).all()
 
 
+@pytest.mark.parametrize("operators", BOTH)
+def test_a_cache_of_a_kind_that_numpy_has_not_is_sized_by_tensorrt(
+    load, passes, operators, monkeypatch
+):
+    """TensorRT has no NumPy kind for bfloat16; float16 plays its part, the fake computes in it."""
+
+    def nptype(dtype: Any) -> type[np.generic]:
+        if dtype.kind is np.float16:
+            raise TypeError("Could not resolve TensorRT datatype to an equivalent numpy datatype.")
+        kind: type[np.generic] = dtype.kind
+        return kind
+
+    monkeypatch.setattr(FakeTensorRT, "nptype", staticmethod(nptype))
+    engine = load("decoder", operators)
+    for feeds in passes:
+        assert np.isfinite(engine.run(feeds)["hidden_states"]).all()
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
