@@ -194,6 +194,14 @@ def test_a_folder_of_other_names_needs_a_rate(scripted, tmp_path, capsys):
     assert [frame.stamp_ns for frame in clip.frames] == [0, 250_000_000]
 
 
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf"])
+def test_a_rate_that_is_none_is_named(scripted, tmp_path, capsys, rate):
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((32, 48, 3), np.uint8))
+    arguments = ["ground", "--video", str(tmp_path), "--task", "list_events", "--fps", rate]
+    assert "expected a positive number" in ends_with_one_line(capsys, arguments)
+
+
 def test_a_video_file_has_its_own_times(scripted, tmp_path):
     path = tmp_path / "video.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (48, 32))
@@ -327,10 +335,12 @@ def test_an_engine_that_is_not_there_is_named_with_the_command_that_makes_one(
     assert "qwen3vl export" in said
 
 
-def test_a_drawn_picture_that_cannot_be_written_is_a_failure(scripted, capsys, picture, tmp_path):
-    taken = tmp_path / "found.png"
-    taken.mkdir()
-    assert cli.main(ground(picture, "--draw", str(taken))) == 1
+@pytest.mark.parametrize("path", ["a folder.png", "picture.png/found.png"])
+def test_a_drawn_picture_that_cannot_be_written_is_a_failure(
+    scripted, capsys, picture, tmp_path, path
+):
+    (tmp_path / "a folder.png").mkdir()
+    assert cli.main(ground(picture, "--draw", str(tmp_path / path))) == 1
     assert "cannot write the drawn picture" in capsys.readouterr().err
 
 

@@ -41,8 +41,12 @@ def write_drawn(views: Sequence[View], answer: Grounding | Response, path: Path)
         drawn = _drawn_grounding(views[0], answer)
     else:
         drawn = _side_by_side(_drawn_response(views, answer))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_written = cv2.imwrite(str(path), cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+    except OSError:
+        is_written = False
+    if not is_written:
         raise FrameError(f"cannot write the drawn picture to '{path}'; may this user write there?")
 
 

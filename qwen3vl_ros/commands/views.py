@@ -8,6 +8,7 @@ name them), else a rate that the caller knows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def clip_from_path(path: Path, *, fps: float | None) -> Clip:
         fps: pictures a second of a folder whose names are no stamps; a file knows its own.
 
     Raises:
-        FrameError: nothing can be read, or a folder's times are not known.
+        FrameError: nothing can be read, or a folder's times are not known or no times.
     """
     frames = _frames_of_folder(path, fps) if path.is_dir() else _frames_of_file(path)
     return Clip(frames=tuple(frames))
@@ -75,6 +76,8 @@ def _frames_of_folder(folder: Path, fps: float | None) -> Iterator[Frame]:
     if min(names) >= _LEAST_STAMP_NS:
         stamped = sorted(zip(names, files, strict=True))
     elif fps is not None:
+        if not 0 < fps < math.inf:
+            raise FrameError(f"--fps is {fps:g}, expected a positive number of pictures a second")
         stamped = [(round(i * 1e9 / fps), file) for i, file in enumerate(files)]
     else:
         raise FrameError(
