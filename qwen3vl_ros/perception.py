@@ -26,13 +26,18 @@ from .model.zooming import answer_by_zooming
 from .scene.answers import Response, ResponseValue
 from .scene.camera import Frame
 from .scene.clip import Clip
-from .scene.detections import SPATIAL_TASKS, VIDEO_TASKS, Grounding, Query, Task
+from .scene.detections import (
+    ONE_PICTURE_TASKS,
+    SPATIAL_TASKS,
+    VIDEO_TASKS,
+    Grounding,
+    Query,
+    Task,
+)
 from .scene.lifting import lift
 
 # Without a calibration no box is from depth.
 UNCALIBRATED = "the camera is not calibrated: the model's 3D boxes guess its focal length"
-# Tasks about one picture whose answers are in its pixels.
-_ONE_PICTURE_TASKS = (Task.SPOT_TEXT, Task.COUNT)
 
 
 class Perception:
@@ -193,7 +198,7 @@ def _require_views(views: Sequence[View], query: Query) -> None:
     frames = len(views) - clips
     if task in VIDEO_TASKS:
         wanted, fits = "one video", (clips, frames) == (1, 0)
-    elif task in _ONE_PICTURE_TASKS:
+    elif task in ONE_PICTURE_TASKS:
         wanted, fits = "one picture", (clips, frames) == (0, 1)
     elif task is Task.COMPARE:
         wanted, fits = "at least two pictures", clips == 0 and frames >= 2

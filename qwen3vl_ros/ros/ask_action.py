@@ -16,7 +16,7 @@ from ..action import Ask
 from ..errors import QueryError
 from ..scene.answers import Response, Step, ZoomedAnswer
 from ..scene.as_json import response_as_json
-from ..scene.detections import VIDEO_TASKS, Query, Task
+from ..scene.detections import ONE_PICTURE_TASKS, VIDEO_TASKS, Query, Task
 from .goals import Goal
 from .messages import header, query_from_message, wire_text
 from .parameters import NodeParameters
@@ -84,6 +84,16 @@ def _require_shown(
         raise QueryError(
             f"a '{task.value}' query is about a video, expected a video_s above 0 and pictures 0, "
             f"got video_s {video_s:g} and pictures {pictures}"
+        )
+    if task in ONE_PICTURE_TASKS and video_s:
+        raise QueryError(
+            f"a '{task.value}' query is about one picture, expected video_s 0, got video_s "
+            f"{video_s:g} and pictures {pictures}"
+        )
+    if task is Task.ZOOM and video_s and not pictures:
+        raise QueryError(
+            f"a 'zoom' query looks closer at pictures, expected video_s 0 or pictures of at least "
+            f"2, got video_s {video_s:g} and pictures 0"
         )
     if task is Task.COMPARE and pictures < 2:
         raise QueryError(

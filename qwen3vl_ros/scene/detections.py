@@ -44,6 +44,8 @@ class Task(Enum):
 # What a `Grounding` answers, and what may be the node's standing question.
 SPATIAL_TASKS = (Task.DETECT, Task.REFER, Task.POINT, Task.DETECT_3D)
 VIDEO_TASKS = (Task.LOCATE_MOMENT, Task.LIST_EVENTS, Task.TRACK)
+# About one picture, and answered in its pixels, as the spatial ones are.
+ONE_PICTURE_TASKS = (Task.SPOT_TEXT, Task.COUNT)
 TASKS_WITHOUT_TEXT = (Task.SPOT_TEXT, Task.LIST_EVENTS)
 
 
