@@ -78,14 +78,14 @@ class Entry:
             raise self.wrong(name, "true or false")
         return bool(value)
 
-    def numbers(self, name: str, *shape: int) -> npt.NDArray[np.float64]:
-        """Finite numbers of a shape, float64."""
-        wanted = f"{' x '.join(map(str, shape))} finite numbers"
+    def numbers(self, name: str, *shape: int, finite: bool = True) -> npt.NDArray[np.float64]:
+        """Numbers of a shape, float64; finite ones, unless the caller takes others."""
+        wanted = f"{' x '.join(map(str, shape))} {'finite ' if finite else ''}numbers"
         try:
             array = np.array(self.values.get(name), np.float64)
         except (TypeError, ValueError) as error:
             raise self.wrong(name, wanted) from error
-        if array.shape != shape or not np.isfinite(array).all():
+        if array.shape != shape or (finite and not np.isfinite(array).all()):
             raise self.wrong(name, wanted)
         return array
 

@@ -8,7 +8,7 @@ those corners, as in Omni3D's own evaluation; `center_cam`, `dimensions` and `R_
 
 Which annotations do not count is Omni3D's own rule, with the thresholds of its evaluation
 (cubercnn/data/datasets.py is_ignore, tools/train_net.py do_test, configs/Base.yaml). Fields that
-say -1 are not known.
+say -1, or no finite number, are not known.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def omni3d_data(
     root = json_file(annotations)
     names = {entry.whole("id"): entry.text("name") for entry in root.entries("categories")}
     pictures = {str(entry.whole("id")): entry for entry in root.entries("images")}
-    truths, no_box = _truths(root, names, pictures)
+    truths, left_out = _truths(root, names, pictures)
     taken = _taken(categories, names, truths)
     chosen = sampled(pictures, limit)
     files = found_files({i: pictures[i].text("file_path") for i in chosen}, images)
@@ -94,8 +94,7 @@ def omni3d_data(
     counted = [solid.counts for solids in truths.values() for solid in solids]
     ignored = counted.count(False)
     remarks = [f"{ignored} of {len(counted)} annotations do not count, by Omni3D's rule"]
-    if no_box:
-        remarks.append(f"{no_box} annotations were left out: their eight corners are no box")
+    remarks += [f"{number} annotations were left out: {why}" for why, number in left_out.items()]
     return DataSet(
         cases=tuple(cases),
         identity={
@@ -115,6 +114,8 @@ def box_of_corners(corners: npt.NDArray[np.float64]) -> OrientedBox | None:
 
     The box's own axes: x from v0 to v1, y from v0 to v3, z completes them.
     """
+    if not np.isfinite(corners).all():
+        return None
     centre = corners.mean(axis=0)
     x, y = (np.mean([corners[i] - corners[j] for i, j in pairs], axis=0) for pairs in _ALONG)
     z = np.mean(corners[4:] - corners[:4], axis=0)
@@ -142,36 +143,41 @@ def corners_of_box(box: OrientedBox) -> npt.NDArray[np.float64]:
 
 def _truths(
     root: Entry, names: Mapping[int, str], pictures: Mapping[str, Entry]
-) -> tuple[Mapping[str, list[TrueSolid]], int]:
-    """By picture, and how many would have counted were they boxes."""
+) -> tuple[Mapping[str, list[TrueSolid]], Mapping[str, int]]:
+    """By picture; and how many were left out, by why."""
     truths: dict[str, list[TrueSolid]] = {}
-    no_box = 0
+    left_out: dict[str, int] = {}
     for entry in root.entries("annotations"):
         picture = pictures.get(str(entry.whole("image_id")))
         if picture is None:
             raise entry.wrong("image_id", "the id of one of 'images'")
         category = names.get(entry.whole("category_id"))
         if category is None:
-            raise entry.wrong("category_id", "the id of one of 'categories'")
+            why = "the file does not list their category"
+            left_out[why] = left_out.get(why, 0) + 1
+            continue
         xyxy_px = _known_box(entry, "bbox2D_trunc", "bbox2D_proj")
         if xyxy_px is None and _known_box(entry, "bbox2D_tight") is None:
             continue  # without any 2D box Omni3D leaves an annotation out altogether
         counts = _counts(entry, xyxy_px, picture.whole("height"))
         # What does not count still keeps answers on it from being wrong, where it has a box.
-        box = box_of_corners(entry.numbers("bbox3D_cam", 8, 3))
-        no_box += counts and box is None
+        box = box_of_corners(entry.numbers("bbox3D_cam", 8, 3, finite=False))
         if box is not None:
             solid = TrueSolid(label=category, box=box, counts=counts)
             truths.setdefault(str(entry.whole("image_id")), []).append(solid)
-    return truths, no_box
+        elif counts:
+            why = "their eight corners are no box"
+            left_out[why] = left_out.get(why, 0) + 1
+    return truths, left_out
 
 
 def _known_box(entry: Entry, *names: str) -> npt.NDArray[np.float64] | None:
     """The first of these 2D boxes (4,) that is known, pixels."""
     for name in names:
         if entry.has(name):
-            xyxy_px = entry.numbers(name, 4)
-            if not (xyxy_px == -1).all():
+            xyxy_px = entry.numbers(name, 4, finite=False)
+            # What is behind the camera may be projected to anywhere, or nowhere.
+            if np.isfinite(xyxy_px).all() and not (xyxy_px == -1).all():
                 return xyxy_px
     return None
 
@@ -181,18 +187,23 @@ def _counts(entry: Entry, xyxy_px: npt.NDArray[np.float64] | None, picture_heigh
         return False
     if not entry.flag("valid3D", default=True):
         return False
-    truncation = entry.number("truncation", default=-1.0)
-    visibility = entry.number("visibility", default=-1.0)
     height = float(xyxy_px[3] - xyxy_px[1]) / picture_height
     return bool(
         (entry.numbers("dimensions", 3) > 0).all()
-        and entry.number("lidar_pts", default=-1.0) != 0
-        and entry.number("segmentation_pts", default=-1.0) != 0
-        and entry.number("depth_error", default=-1.0) <= MOST_DEPTH_ERROR
+        and _number(entry, "lidar_pts") != 0
+        and _number(entry, "segmentation_pts") != 0
+        and _number(entry, "depth_error") <= MOST_DEPTH_ERROR
+        and _number(entry, "truncation") < MOST_TRUNCATION
+        and not 0 <= _number(entry, "visibility") <= LEAST_VISIBILITY
         and LEAST_HEIGHT < height < MOST_HEIGHT
-        and not 0 <= MOST_TRUNCATION <= truncation
-        and not 0 <= visibility <= LEAST_VISIBILITY
     )
+
+
+def _number(entry: Entry, name: str) -> float:
+    """-1 where it is not known."""
+    if not entry.has(name) or entry.values[name] != entry.values[name]:  # NaN
+        return -1.0
+    return entry.number(name)
 
 
 def _taken(
