@@ -92,6 +92,7 @@ class Worker:
             self._wake.wait(POLL_S)
             self._wake.clear()
             return
+        opening = self._gate.opening
         moment = self._pairing.take(timeout_s=POLL_S)
         # Asked again: it may have been replaced while no picture came.
         goal, query = self._question()
@@ -101,7 +102,7 @@ class Worker:
         if query is None or (goal is not None and not self._goals.take(goal)):
             return
         self._goal_was_last = goal is not None
-        self._look(moment, query, self._standing().parameters, goal)
+        self._look(moment, query, self._standing().parameters, goal, opening=opening)
 
     def _give_up(self) -> None:
         """Ends the goal that has waited too long for a picture, whoever's turn it is."""
@@ -118,7 +119,13 @@ class Worker:
         return goal, goal.query
 
     def _look(
-        self, moment: Moment, query: Query, parameters: NodeParameters, goal: Goal | None
+        self,
+        moment: Moment,
+        query: Query,
+        parameters: NodeParameters,
+        goal: Goal | None,
+        *,
+        opening: int,
     ) -> None:
         def say(stage: str) -> None:
             if goal is not None:
@@ -154,7 +161,13 @@ class Worker:
             stats=watch.stats(),
             age_s=age_s,
         )
-        self._hand_over(outcome, answer, goal, marker_lifetime_s=parameters.marker_lifetime_s)
+        self._hand_over(
+            outcome,
+            answer,
+            goal,
+            opening=opening,
+            marker_lifetime_s=parameters.marker_lifetime_s,
+        )
         if answer is not None:
             self._diagnostics.answered(seconds=outcome.stats.total_s, age_s=self._age_s(moment))
 
@@ -164,10 +177,11 @@ class Worker:
         answer: Result | Response | None,
         goal: Goal | None,
         *,
+        opening: int,
         marker_lifetime_s: float,
     ) -> None:
         # Closing the gate waits for this lock: once the node is inactive, nothing goes out.
-        with self._gate.held_open() as is_open:
+        with self._gate.held_open(opening) as is_open:
             if goal is not None:
                 if not is_open:
                     self._goals.abort(goal, "the node was deactivated")

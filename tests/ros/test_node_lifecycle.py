@@ -92,6 +92,20 @@ def test_an_answer_that_comes_after_deactivation_is_thrown_away(world):
     assert world.at("~/status", stamp_ns) == []
 
 
+def test_nor_does_it_come_when_the_node_was_activated_again_meanwhile(world):
+    """The picture is of before; a bag that was started anew is at another time by now."""
+    perception = ScriptedPerception(one_mug)
+    node = world.start(perception)
+    perception.may_answer.clear()
+    stamp_ns = world.send()
+    world.until(lambda: perception.seen)
+    assert node.trigger_deactivate() == node.trigger_activate() == SUCCESS
+    perception.may_answer.set()
+    world.spin_through_a_picture()
+    assert world.at("~/detections_2d", stamp_ns) == []
+    assert world.at("~/status", stamp_ns) == []
+
+
 def test_many_cycles_leave_nothing_behind(world):
     node = world.start(ScriptedPerception(one_mug))
     world.spin_through_a_picture()
