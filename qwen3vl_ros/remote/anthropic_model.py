@@ -154,13 +154,20 @@ class AnthropicModel:
         return create(**arguments)
 
     def _events(self, arguments: dict[str, Any]) -> Generator[Mapping[str, object]]:
-        with self._told(), self._asked(arguments) as stream:
+        with self._told():
+            stream = self._asked(arguments)
+        with self._told(begun=True), stream:
             for event in stream:
                 yield _plain(event, self._failures)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """The library's errors as ours; without their chain, which may repeat the key."""
+    def _told(self, *, begun: bool = False) -> Iterator[None]:
+        """The library's errors as ours; without their chain, which may repeat the key.
+
+        Args:
+            begun: whether the server has begun to answer.
+        """
+        lost = self._failures.broken_off if begun else self._failures.unreachable
         try:
             yield
         except (anthropic.APITimeoutError, httpx2.TimeoutException) as error:
@@ -169,7 +176,7 @@ class AnthropicModel:
             raise self._failures.timed_out() from None
         # Within a stream the library lets those of the HTTP library through.
         except (anthropic.APIConnectionError, httpx2.TransportError) as error:
-            raise self._failures.unreachable(str(error.__cause__ or error)) from None
+            raise lost(str(error.__cause__ or error)) from None
         except anthropic.APIStatusError as error:
             raise self._failures.refused(
                 error.status_code, error.body, offered=self._offered

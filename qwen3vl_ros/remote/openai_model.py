@@ -157,13 +157,20 @@ class OpenAIModel:
         return create(**{name: arguments[name] for name in arguments if name != "logprobs"})
 
     def _chunks(self, arguments: dict[str, Any]) -> Generator[Mapping[str, object]]:
-        with self._told(), self._asked(arguments) as stream:
+        with self._told():
+            stream = self._asked(arguments)
+        with self._told(begun=True), stream:
             for chunk in stream:
                 yield _plain(chunk, self._failures)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """The library's errors as ours; without their chain, which may repeat the key."""
+    def _told(self, *, begun: bool = False) -> Iterator[None]:
+        """The library's errors as ours; without their chain, which may repeat the key.
+
+        Args:
+            begun: whether the server has begun to answer.
+        """
+        lost = self._failures.broken_off if begun else self._failures.unreachable
         try:
             yield
         except openai.APITimeoutError as error:
@@ -171,7 +178,7 @@ class OpenAIModel:
                 raise self._failures.unreachable("no connection in time") from None
             raise self._failures.timed_out() from None
         except openai.APIConnectionError as error:
-            raise self._failures.unreachable(str(error.__cause__ or error)) from None
+            raise lost(str(error.__cause__ or error)) from None
         except openai.APIStatusError as error:
             raise self._failures.refused(
                 error.status_code, error.body, offered=self._offered

@@ -247,6 +247,15 @@ def test_a_stream_that_ends_too_soon_is_told_of(server, protocol, ask):
         ask(on_text=len)
 
 
+def test_a_connection_that_breaks_within_a_stream_is_told_of_as_such(server, protocol, ask):
+    """It was once said that the server does not answer."""
+    whole = stream_of(protocol, "Hi", "there")
+    server.play(Reply(events=whole.events[:2], headers={"content-length": "100000"}))
+    with pytest.raises(RemoteError, match=r"broke the answer off \(peer closed connection"):
+        ask(on_text=len)
+    assert len(server.asked) == 1
+
+
 def test_a_stream_of_garbage_is_told_of(server, protocol, ask):
     whole = stream_of(protocol, "Hi")
     garbage = "{'a" if protocol is ChatProtocol.OPENAI else {"type": "message_start"}
