@@ -50,8 +50,29 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         "--max-objects", type=positive, default=100, help="of one answer; more are not read"
     )
     data.add_argument(
+        "--parallel",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="pictures that a server is asked about at the same time",
+    )
+    data.add_argument(
         "--restart", action="store_true", help="forget the answers of an earlier run"
     )
+
+
+def require_no_files(options: argparse.Namespace) -> None:
+    """Refuse options of a data set where none is named, rather than to evaluate something else.
+
+    Raises:
+        ConfigError: one was given.
+    """
+    for name in ("annotations", "images", "instances", "split", "categories", "limit"):
+        if getattr(options, name) is not None:
+            raise ConfigError(
+                f"--{name} was given with --data {options.data}, expected --data to be one of "
+                f"{', '.join(DATA)}; rendered pictures are numbered by --scenes"
+            )
 
 
 def data_named(options: argparse.Namespace) -> DataSet:

@@ -16,7 +16,7 @@ from ..evaluation.case import DataSet
 from ..perception import Perception
 from .asked_model import add_model_options, identity_asked, model_asked, perception_asked
 from .command import Commands, add_command, positive
-from .data_options import DATA, add_data_options, data_named
+from .data_options import DATA, add_data_options, data_named, require_no_files
 from .progress_bar import question_bar
 
 EXIT_INTERRUPTED = 130  # as a shell says it of Ctrl-C
@@ -47,6 +47,13 @@ def add(commands: Commands) -> None:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Print how right a model is, and write it as JSON and, of a data set, as a page."""
+    if options.data not in DATA:
+        require_no_files(options)
+    if options.parallel > 1 and (options.server is None or options.data == "scenes"):
+        raise ConfigError(
+            f"--parallel {options.parallel} is for a server that is asked about a data set or "
+            "rooms; an engine answers one question at a time, with all of --threads"
+        )
     return _on_scenes(options) if options.data == "scenes" else _on_data(options)
 
 
@@ -93,7 +100,9 @@ def _on_data(options: argparse.Namespace) -> int:
             "to find; look at --annotations, --split and --categories"
         )
     output = options.output or Path(f"out/evaluation-{options.data}.json")
-    perception = Perception(RememberingModel(lambda: model_asked(options)))
+    perception, *others = [
+        Perception(RememberingModel(lambda: model_asked(options))) for _ in range(options.parallel)
+    ]
     again = "what was answered is kept: run the same command to go on"
     try:
         with question_bar() as progress:
@@ -102,6 +111,7 @@ def _on_data(options: argparse.Namespace) -> int:
                 data,
                 model=identity_asked(options),
                 output=output,
+                others=others,
                 restart=options.restart,
                 progress=progress,
             )

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from itertools import groupby
+from queue import SimpleQueue
 
 from ..errors import AnswerError, ContextError
 from ..model.vision_language_model import View
@@ -40,6 +43,39 @@ def ask(perception: Perception, cases: Sequence[Case], journal: Journal) -> Iter
         given = _asked(perception, case, views)
         journal.add(given)
         yield given
+
+
+def ask_at_once(
+    perceptions: Sequence[Perception], cases: Sequence[Case], journal: Journal
+) -> Iterator[Given]:
+    """As `ask`, of several models that are alike, a picture for each at a time.
+
+    Answers are kept when all questions about their picture are answered. The first failure ends
+    the asking; what was being asked meanwhile is not kept.
+    """
+    left = [case for case in cases if case.case_id not in journal.given]
+    pictures = [list(members) for _, members in groupby(left, key=lambda case: case.picture_id)]
+    free: SimpleQueue[Perception] = SimpleQueue()
+    for perception in perceptions:
+        free.put(perception)
+
+    def asked(members: Sequence[Case]) -> list[Given]:
+        perception = free.get()
+        try:
+            views = members[0].views()
+            return [_asked(perception, case, views) for case in members]
+        finally:
+            free.put(perception)
+
+    with ThreadPoolExecutor(len(perceptions)) as pool:
+        futures = [pool.submit(asked, members) for members in pictures]
+        try:
+            for future in as_completed(futures):
+                for given in future.result():
+                    journal.add(given)
+                    yield given
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _asked(perception: Perception, case: Case, views: tuple[View, ...]) -> Given:

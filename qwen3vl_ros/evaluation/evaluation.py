@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..perception import Perception
-from .asking import ask
+from .asking import ask, ask_at_once
 from .case import Case, DataSet
 from .given import Given, given_as_json
 from .journal import Identity, Journal
@@ -36,6 +36,7 @@ def evaluate(
     *,
     model: Mapping[str, str],
     output: Path,
+    others: Sequence[Perception] = (),
     restart: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Results:
@@ -46,6 +47,7 @@ def evaluate(
         data: the questions.
         model: which model that is, in words by their names.
         output: the JSON file; the other two stand beside it.
+        others: of the same model, to be asked at the same time.
         restart: forget what was kept of an earlier run.
         progress: how far the asking is.
 
@@ -61,7 +63,12 @@ def evaluate(
     total = len(data.cases)
     done = sum(case.case_id in journal.given for case in data.cases)
     progress(done, total)
-    for _ in ask(perception, data.cases, journal):
+    asking = (
+        ask_at_once((perception, *others), data.cases, journal)
+        if others
+        else ask(perception, data.cases, journal)
+    )
+    for _ in asking:
         done += 1
         progress(done, total)
     results = results_of(data.cases, journal.given)

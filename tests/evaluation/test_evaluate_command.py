@@ -120,6 +120,20 @@ def test_a_server_of_an_engine_is_as_right_as_the_engine(url, tmp_path, monkeypa
     assert scores[0] == scores[1]
 
 
+def test_a_server_asked_at_the_same_time_about_several_pictures_says_the_same(
+    url, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    asked = ("--server", url, "--model", "tiny")
+    reports = []
+    for name, more in (("one", ()), ("three", ("--parallel", "3"))):
+        assert cli.main(arguments("refcoco", tmp_path / f"{name}.json", *asked, *more)) == 0
+        reports.append(json.loads((tmp_path / f"{name}.json").read_text()))
+    words = [[(case["case"], case["words"]) for case in r["cases"]] for r in reports]
+    assert words[0] == words[1]
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -138,6 +152,17 @@ def test_a_server_of_an_engine_is_as_right_as_the_engine(url, tmp_path, monkeypa
             [*arguments("omni3d", "e.json")[1:], "--categories", "omni3d-sunrgbd"],
             "there is nothing to ask in this data",
             id="none of the categories",
+        ),
+        pytest.param(
+            ["--annotations", "instances.json", "--images", "."],
+            "--annotations was given with --data scenes, expected --data to be one of",
+            id="files without their kind",
+        ),
+        pytest.param(["--data", "rooms", "--limit", "3"], "numbered by --scenes", id="rooms"),
+        pytest.param(
+            [*arguments("coco", "e.json")[1:], "--parallel", "2"],
+            "an engine answers one question at a time",
+            id="an engine at once",
         ),
         pytest.param(
             [*arguments("coco", "e.json")[1:], "--model", "tiny"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from dataclasses import replace
 
 import pytest
@@ -155,6 +156,43 @@ def test_a_stopped_evaluation_goes_on_where_it_was_and_tells_the_same(written, l
     assert len(output.with_suffix(".answers.jsonl").read_text().splitlines()) == 1 + total
     other = evaluate(Perception(local), data, model=MODEL, output=tmp_path / "other.json")
     assert other.groups["refer"]["iou_mean"] == results.groups["refer"]["iou_mean"]
+
+
+def test_asked_at_once_a_failure_ends_it_and_what_was_answered_is_kept(written, local, tmp_path):
+    data, output = read(written, Task.REFER), tmp_path / "e.json"
+    pictures = list(dict.fromkeys(case.picture_id for case in data.cases))
+    about_first = sum(case.picture_id == pictures[0] for case in data.cases)
+    one = Failing(local, {about_first + 1: EngineError("the engine failed")})
+    # Two seats, one model: its calls are counted over both, and never overlap.
+    lock = threading.Lock()
+    seats = [Perception(Locked(one, lock)) for _ in range(2)]
+    with pytest.raises(EngineError):
+        evaluate(seats[0], data, model=MODEL, output=output, others=seats[1:])
+    kept = len(output.with_suffix(".answers.jsonl").read_text().splitlines()) - 1
+    seats = [Perception(Locked(Failing(local, {}), lock)) for _ in range(2)]
+    at_once = evaluate(seats[0], data, model=MODEL, output=output, others=seats[1:])
+    assert kept < len(data.cases)
+    in_turn = evaluate(Perception(local), data, model=MODEL, output=tmp_path / "other.json")
+    assert at_once.groups["refer"]["iou_mean"] == in_turn.groups["refer"]["iou_mean"]
+
+
+class Locked:
+    """A model that several threads may ask, one after the other."""
+
+    def __init__(self, model, lock):
+        self._model, self._lock = model, lock
+
+    @property
+    def style(self):
+        return self._model.style
+
+    def see(self, view, *, watch):
+        with self._lock:
+            return self._model.see(view, watch=watch)
+
+    def say(self, chat, sights, **options):
+        with self._lock:
+            return self._model.say(chat, sights, **options)
 
 
 def test_answers_of_another_model_are_kept_unless_one_begins_anew(written, local, tmp_path):
