@@ -25,6 +25,9 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--scenes", type=positive, default=7400, help="scenes to render and learn from"
     )
+    parser.add_argument(
+        "--clips", type=int, default=300, help="clips of moving things, 0 for none"
+    )
     for stage in STAGES:
         parser.add_argument(
             f"--{stage}-steps", type=int, help=f"length of the stage '{stage}', instead of its own"
@@ -43,6 +46,7 @@ def train_tiny(options: argparse.Namespace) -> int:
         options.output,
         work=options.work,
         scenes=options.scenes,
+        clips=options.clips,
         seed=options.seed,
         threads=options.threads or 2,
         source=options.source,

@@ -22,6 +22,7 @@ from .reference_decoder import DecoderLayer
 from .reference_model import ReferenceModel, init_weights
 from .reference_rotation import rotated
 from .reference_vision import PatchMerger, VisionTower
+from .shown import Shown
 
 READING_HEAD = (1, 0)  # layer and head told which words to read
 # Layers and heads told where to look. Number n of a list belongs to head n % 4, which looks at the
@@ -66,21 +67,21 @@ def init_trainee(trainee: Trainee, *, seed: int) -> None:
             cast(PatchMerger, merger).linear_fc2.weight.mul_(0.1)
 
 
-def encode(tower: VisionTower, pictures: Pictures) -> tuple[Tensor, Tensor]:
+def encode(tower: VisionTower, shown: Shown) -> tuple[Tensor, Tensor]:
     """Image rows (B, V, D) and deepstack rows (3, B, V, D) of a batch."""
-    config = tower.config
+    config, grid = tower.config, shown.tower_grid
     indices, weights = vision_position_taps(
-        pictures.grid_thw,
+        grid,
         table_side=config.position_grid,
         merge_size=config.spatial_merge_size,
     )
-    cos, sin = vision_rotary(
-        pictures.grid_thw, head_dim=config.head_dim, merge_size=config.spatial_merge_size
-    )
+    cos, sin = vision_rotary(grid, head_dim=config.head_dim, merge_size=config.spatial_merge_size)
     image, taps = tower(
-        pictures.pixel_values, *(torch.from_numpy(a) for a in (indices, weights, cos, sin))
+        shown.pixel_values, *(torch.from_numpy(a) for a in (indices, weights, cos, sin))
     )
-    return image, taps
+    # The pictures of a sequence, end to end.
+    B, D = len(shown.slots), image.shape[-1]
+    return image.reshape(B, -1, D), taps.reshape(len(taps), B, -1, D)
 
 
 def dense_loss(

@@ -19,12 +19,14 @@ import torch
 from torch import Tensor
 
 from ..image.positions import text_positions, text_rotary
-from ..language.prompt import CHAT_AFTER_TEXT, CHAT_BEFORE_TEXT, prompt_text
+from ..language.chat import Chat, Message, Role
+from ..language.chat_template import ChatStyle, prompt_from_chat
+from ..language.prompt import CHAT_AFTER_TEXT, prompt_text
 from ..language.tokenizer import Tokenizer
 from ..model_config import ModelConfig
 from ..scene.detections import Task
 from ..synthetic.questions import Question
-from .pictures import Pictures
+from .shown import Shown
 
 IGNORE = -100  # label of a token that is not learned, as torch's cross-entropy has it
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -41,7 +43,7 @@ OPENING_WEIGHT = 3.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuestionBatch:
-    """Sequences of one picture and several questions each. T is the longest of them.
+    """Sequences of what is shown and several questions each. T is the longest of them.
 
     Attributes:
         input_ids: (B, T) int64.
@@ -79,23 +81,20 @@ class QuestionPacker:
     def __init__(self, tokenizer: Tokenizer, config: ModelConfig) -> None:
         self.tokenizer, self.config = tokenizer, config
         self.end_of_turn = tokenizer.token_id("<|im_end|>")
-        self.before = tokenizer.encode(CHAT_BEFORE_TEXT)
+        self.after = tokenizer.encode(CHAT_AFTER_TEXT)
 
     def pack(
         self,
-        pictures: Pictures,
+        shown: Shown,
         questions: Sequence[Sequence[Question]],
         *,
         whole: Sequence[Sequence[bool]] | None = None,
     ) -> QuestionBatch:
-        """One sequence a picture. Answers that are not `whole` end with their first list."""
-        visual = int(pictures.grid_thw.prod()) // 4
-        start = [*self.before, self.config.vision_start_token_id]
-        prefix = [*start, *[self.config.image_token_id] * visual]
-        prefix.append(self.config.vision_end_token_id)
-        position_ids, delta = text_positions(
-            np.array(prefix, np.int64), pictures.grid_thw, self.config
-        )
+        """Answers about one object that are not `whole` end with its numbers."""
+        prefix = self._prefix(shown)
+        position_ids, delta = text_positions(prefix, shown.grid_thw, self.config)
+        is_visual = np.isin(prefix, (self.config.image_token_id, self.config.video_token_id))
+        visual = int(is_visual.sum())
         after_prefix = len(prefix) + delta
         whole = whole or [[True] * len(asked) for asked in questions]
         branches = [
@@ -112,10 +111,10 @@ class QuestionPacker:
         reads = np.zeros((B, T, T), bool)
         branch_of = np.full((B, T), -1, np.int64)  # 0 the picture, then 1, 2, ...; -1 padding
         positions = np.zeros((B, 3, T), np.int64)
-        coverage = pictures.dense.coverage.numpy()
+        coverage = shown.coverage.numpy()
         for b, some in enumerate(branches):
             ids[b, : len(prefix)] = prefix
-            rows[b, len(start) : len(start) + visual] = b * visual + np.arange(visual)
+            rows[b, : len(prefix)][is_visual] = b * visual + np.arange(visual)
             branch_of[b, : len(prefix)] = 0
             positions[b, :, : len(prefix)] = position_ids
             at = len(prefix)
@@ -133,7 +132,7 @@ class QuestionPacker:
                     line = branch.lines[offset + 1]
                     reads[b, at + offset, at + branch.named[line]] = True
                     for target in branch.targets[line]:
-                        seen = coverage[b, pictures.slots[b][target]]
+                        seen = coverage[b, shown.slots[b][target]]
                         looks_at[b, at + offset] += seen >= 0.4 * seen.max()
                 at = end
         looks_at = np.minimum(looks_at, 1)
@@ -153,6 +152,13 @@ class QuestionPacker:
             looks_at=torch.from_numpy(looks_at),
             reads=torch.from_numpy(reads),
         )
+
+    def _prefix(self, shown: Shown) -> npt.NDArray[np.int64]:
+        """Token ids of all that stands before a question, as it would be asked at run time."""
+        message = Message(role=Role.USER, parts=(*shown.visuals, ""))
+        chat = Chat(messages=(message,), label_visuals=shown.is_labelled)
+        prompt = prompt_from_chat(chat, ChatStyle.INSTRUCT, self.tokenizer, self.config)
+        return prompt.input_ids[: -len(self.after)]
 
     def _branch(self, question: Question, *, whole: bool) -> _Branch:
         asked = self.tokenizer.encode(prompt_text(question.query) + CHAT_AFTER_TEXT)
@@ -211,7 +217,8 @@ class QuestionPacker:
         text, spans = self.tokenizer.decode_with_spans(asked)
         query = question.query
         words = ", ".join(query.categories) or query.text
-        begin = text.index(words)
+        # What is written is asked for without words of the asker's.
+        begin = text.index(words) if words else 0
         named = []
         for name in (*question.named, question.named[-1]):
             first = text.index(name, begin)

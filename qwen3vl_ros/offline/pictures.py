@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ..synthetic.known_objects import KnownObject
 from ..synthetic.phrases import SUPERLATIVES, is_clear, members, superlative_of
-from ..synthetic.shards import PALETTE, Shard
-from ..synthetic.solids import SHAPES, WORDS
+from ..synthetic.shards import Shard, known_of_row
 from .dense_targets import NO_WORD, RANKS, UNKNOWN, DenseTargets
+from .shown import Shown, still
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,18 +28,14 @@ class Pictures:
     """B pictures of one size and the truth about them.
 
     Attributes:
-        pixel_values: (B, N, 1536) float32.
-        grid_thw: (1, 3) int64, the grid they share.
+        shown: the pictures.
         dense: truth for the detector head.
         objects: what can be asked about, per picture.
-        slots: place of each of them along the K of `dense`, per picture.
     """
 
-    pixel_values: Tensor
-    grid_thw: npt.NDArray[np.int64]
+    shown: Shown
     dense: DenseTargets
     objects: tuple[tuple[KnownObject, ...], ...]
-    slots: tuple[tuple[int, ...], ...]
 
 
 def pictures_from_shard(
@@ -74,23 +70,28 @@ def pictures_from_shard(
     for i in range(len(indices)):
         there = np.flatnonzero(colors[i] >= 0)
         known = tuple(
-            KnownObject(
-                name=f"{PALETTE[colors[i, k]]} {SHAPES[shapes[i, k]]}",
-                xyxy_norm1000=flat[i, k, :4],
+            known_of_row(
+                shape=int(shapes[i, k]),
+                color=int(colors[i, k]),
+                word=int(words[i, k]),
+                asked=bool(asked[i, k]),
+                flat_norm1000=flat[i, k],
                 bbox_3d=boxes_3d[i, k],
-                askable=bool(asked[i, k]),
-                uv_norm1000=flat[i, k, 4:6],
-                word=WORDS[words[i, k]] if words[i, k] >= 0 else "",
-                word_xyxy_norm1000=flat[i, k, 6:],
             )
             for k in there
         )
         objects.append(known)
         ranks[i, there] = ranks_of(known)
     h, w = images.shape[1:3]
+    covered = torch.from_numpy(coverage.reshape(*coverage.shape[:2], -1))
     return Pictures(
-        pixel_values=patch_rows(torch.from_numpy(np.ascontiguousarray(values))),
-        grid_thw=np.array([[1, h // 16, w // 16]], np.int64),
+        shown=Shown(
+            visuals=still((h // 16, w // 16)),
+            pixel_values=patch_rows(torch.from_numpy(np.ascontiguousarray(values))),
+            grid_thw=np.array([[1, h // 16, w // 16]], np.int64),
+            coverage=covered,
+            slots=tuple(tuple(np.flatnonzero(some >= 0).tolist()) for some in colors),
+        ),
         dense=DenseTargets(
             colors=torch.from_numpy(colors.astype(np.int64)),
             shapes=torch.from_numpy(shapes.astype(np.int64)),
@@ -98,10 +99,9 @@ def pictures_from_shard(
             ranks=torch.from_numpy(ranks),
             flat_norm1000=torch.from_numpy(flat),
             bbox_3d=torch.from_numpy(boxes_3d),
-            coverage=torch.from_numpy(coverage.reshape(*coverage.shape[:2], -1)),
+            coverage=covered,
         ),
         objects=tuple(objects),
-        slots=tuple(tuple(np.flatnonzero(some >= 0).tolist()) for some in colors),
     )
 
 
@@ -130,10 +130,16 @@ def ranks_of(objects: tuple[KnownObject, ...]) -> npt.NDArray[np.float32]:
 
 def patch_rows(values: Tensor) -> Tensor:
     """(B, h, w, 3) normalised pixels to (B, N, 1536), as `image/preprocess.py` orders them."""
-    B, h, w, _ = values.shape
-    blocks = values.view(B, h // 32, 2, 16, w // 32, 2, 16, 3)
-    cells = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6)  # block row, column, row in, column in, C, y, x
-    rows = cells.reshape(B, h * w // 256, 3, 1, 256).expand(-1, -1, -1, 2, -1)
+    return pair_rows(values[:, None])
+
+
+def pair_rows(values: Tensor) -> Tensor:
+    """(B, f, h, w, 3) normalised pixels of one frame (shown twice) or two to (B, N, 1536)."""
+    B, f, h, w, _ = values.shape
+    blocks = values.reshape(B, f, h // 32, 2, 16, w // 32, 2, 16, 3)
+    # block row, column, row in it, column in it, channel, frame, y, x
+    cells = blocks.permute(0, 2, 5, 3, 6, 8, 1, 4, 7)
+    rows = cells.reshape(B, h * w // 256, 3, f, 256).expand(-1, -1, -1, 2, -1)
     return rows.reshape(B, h * w // 256, 1536)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tiny checkpoint, from nothing or from an earlier one: pictures, tokenizer, recipe, files.
 
-Knows where things lie; the recipe is `training.py`'s. Everything can be interrupted: rendered
+Knows where things lie; the recipe is `stages.py`'s. Everything can be interrupted: rendered
 pictures and training states stay in the work directory and are taken up again. A checkpoint that
 was written can be trained on by somebody who has no states: its detector heads are learned anew.
 """
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from ..image.preprocess import preprocess_config_from_dict
 from ..language.tokenizer import load_tokenizer
+from ..synthetic.clip_shards import cache_clips, read_clips
 from ..synthetic.corpus import corpus
 from ..synthetic.dataset import WATCHED_SEED
 from ..synthetic.shards import cache_pictures, read_shards
@@ -28,9 +29,10 @@ from .checkpoint import write_checkpoint
 from .losses import Trainee, init_trainee
 from .packing import QuestionPacker
 from .reference_model import ReferenceModel
+from .stages import Recipe, going_on
 from .tiny import tiny_config
 from .tiny_tokenizer import PREPROCESSOR, write_tiny_tokenizer
-from .training import Recipe, going_on, train
+from .training import train
 
 WATCHED_SCENES = 100  # never learned from; their loss is reported while training
 
@@ -40,6 +42,7 @@ def train_tiny_checkpoint(
     *,
     work: Path,
     scenes: int,
+    clips: int,
     seed: int,
     threads: int,
     recipe: Recipe | None = None,
@@ -48,8 +51,9 @@ def train_tiny_checkpoint(
     """Train and write a checkpoint directory to `output`.
 
     Args:
-        work: holds `scenes/`, `watched/`, `train/` and the log, `train/log.jsonl`.
-        scenes: to render and learn from.
+        work: holds `scenes/`, `watched/`, `clips/`, `train/` and the log, `train/log.jsonl`.
+        scenes: pictures to render and learn from.
+        clips: of moving things, likewise; 0 for none.
         seed: of the first weights and of every draw; scenes have seeds of their own.
         recipe: how long and how hard; None takes that of `recipe_for`.
         source: checkpoint directory to go on from; None begins with random weights.
@@ -67,6 +71,10 @@ def train_tiny_checkpoint(
                 work / name, count=count, config=preprocess, first_seed=first, processes=threads
             ):
                 bar.update(done - bar.n)
+
+    with tqdm(total=clips, desc="render clips", unit="clip", disable=None) as bar:
+        for done in cache_clips(work / "clips", count=clips, config=preprocess, processes=threads):
+            bar.update(done - bar.n)
 
     states = work / "train"
     written = write_tiny_tokenizer(corpus(), states / "tokenizer")
@@ -102,6 +110,7 @@ def train_tiny_checkpoint(
             states,
             recipe,
             report,
+            clips=read_clips(work / "clips", count=clips),
         )
     output.mkdir(parents=True, exist_ok=True)
     for file in (states / "tokenizer").iterdir():

@@ -69,14 +69,19 @@ def question_when(moving: MovingRoom, known: Known) -> Question | None:
     if not moving.moves:
         return None
     move = moving.moves[0]
-    mover = known[move.index]
+    return question_of_move(move.index, move.start_s, move.end_s, known)
+
+
+def question_of_move(index: int, start_s: float, end_s: float, known: Known) -> Question | None:
+    """As `question_when`, of a move told by the solid's place in the room and its times."""
+    mover = known[index]
     names = [one.name for one in known if one is not None]
     if mover is None or not mover.askable or names.count(mover.name) > 1:
         return None
     return Question(
         query=Query(task=Task.LOCATE_MOMENT, text=f"the {mover.name} moves"),
-        words=f"{move.start_s:.1f} - {move.end_s:.1f} seconds",
-        targets=(move.index,),
+        words=f"{start_s:.1f} - {end_s:.1f} seconds",
+        targets=(index,),
         named=(mover.name,),
     )
 

@@ -113,6 +113,27 @@ def point_inside(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     return np.array([u[best] + 0.5, v[best] + 0.5])
 
 
+def known_of_row(
+    *,
+    shape: int,
+    color: int,
+    word: int,
+    asked: bool,
+    flat_norm1000: npt.NDArray[np.float32],
+    bbox_3d: npt.NDArray[np.float32],
+) -> KnownObject:
+    """What a shard's numbers of one object say; the other way of `row_of_picture`."""
+    return KnownObject(
+        name=f"{PALETTE[color]} {SHAPES[shape]}",
+        xyxy_norm1000=flat_norm1000[:4],
+        bbox_3d=bbox_3d,
+        askable=asked,
+        uv_norm1000=flat_norm1000[4:6],
+        word=WORDS[word] if word >= 0 else "",
+        word_xyxy_norm1000=flat_norm1000[6:],
+    )
+
+
 def cache_pictures(
     directory: Path, *, count: int, config: PreprocessConfig, first_seed: int = 0, processes: int
 ) -> Iterator[int]:

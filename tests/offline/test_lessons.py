@@ -65,10 +65,10 @@ def test_a_question_packed_with_others_is_answered_as_if_it_were_asked_alone(
     questions = draw_questions(pictures.objects[0], MIXED, rng)
     packer = QuestionPacker(tokenizer, config)
     with torch.no_grad():
-        image, taps = encode(model.visual, pictures)
+        image, taps = encode(model.visual, pictures.shown)
 
         def losses_by_token(asked):
-            batch = packer.pack(pictures, [asked])
+            batch = packer.pack(pictures.shown, [asked])
             decoder = model.language_model
             hidden = decoder(
                 decoder.embed_tokens(batch.input_ids),
@@ -93,7 +93,7 @@ def test_labels_are_the_answer_and_its_end_and_nothing_else(tokenizer_and_config
     tokenizer, config = tokenizer_and_config
     pictures = one_picture
     question = draw_questions(pictures.objects[0], MIXED, np.random.default_rng(3))[0]
-    batch = QuestionPacker(tokenizer, config).pack(pictures, [[question]])
+    batch = QuestionPacker(tokenizer, config).pack(pictures.shown, [[question]])
     learned = batch.labels[batch.labels != IGNORE].tolist()
     text = tokenizer.decode(learned, skip_special_tokens=False)
     assert text == question.answer + "<|im_end|>"
@@ -109,7 +109,7 @@ def test_a_shortened_answer_ends_with_its_numbers_and_nothing_absent_is_shortene
         questions = draw_questions(
             pictures.objects[0], ((Task.REFER, what),), np.random.default_rng(3)
         )
-        batch = packer.pack(pictures, [questions], whole=[[False]])
+        batch = packer.pack(pictures.shown, [questions], whole=[[False]])
         learned = batch.labels[batch.labels != IGNORE].tolist()
         text = tokenizer.decode(learned, skip_special_tokens=False)
         assert (questions[0].answer + "<|im_end|>").startswith(text)
@@ -145,7 +145,7 @@ def test_the_token_that_says_whether_there_is_anything_is_told_where_to_look(
     pictures = one_picture
     lesson = ((Task.REFER, ONE), (Task.REFER, ABSENT))
     questions = draw_questions(pictures.objects[0], lesson, np.random.default_rng(6))
-    batch = QuestionPacker(tokenizer, config).pack(pictures, [questions])
+    batch = QuestionPacker(tokenizer, config).pack(pictures.shown, [questions])
     starts, there = batch.starts[0], batch.looks_at[0].sum(-1) > 0
     first_digits, one_more = 4, 1
     assert starts.sum() == 1 + first_digits + one_more + 1
@@ -172,7 +172,7 @@ def test_the_centre_of_a_3d_box_weighs_more_than_its_turn(tokenizer_and_config, 
     pictures = one_picture
     lesson = ((Task.DETECT_3D, ONE),)
     questions = draw_questions(pictures.objects[0], lesson, np.random.default_rng(8))
-    batch = QuestionPacker(tokenizer, config).pack(pictures, [questions])
+    batch = QuestionPacker(tokenizer, config).pack(pictures.shown, [questions])
     # Not the tokens that say whether there is something, or something more.
     starts, numbers = batch.starts[0] & (batch.weights[0] != OPENING_WEIGHT), batch.numbers[0]
     weights = [batch.weights[0][starts & (numbers == n)].item() for n in range(9)]
@@ -184,14 +184,14 @@ def test_tokens_that_write_a_box_look_at_its_object(tokenizer_and_config, shard)
     pictures = pictures_from_shard(shard, np.arange(2), np.array([False, True]), jitter=None)
     rng = np.random.default_rng(4)
     asked = [draw_questions(objects, MIXED, rng) for objects in pictures.objects]
-    batch = QuestionPacker(tokenizer, config).pack(pictures, asked)
+    batch = QuestionPacker(tokenizer, config).pack(pictures.shown, asked)
     writing = batch.looks_at.sum(-1) > 0
     assert writing.any()
     assert (batch.labels[writing] != IGNORE).all()
     model = ReferenceModel(config)
     init_weights(model, seed=1)
     with torch.no_grad():
-        _, looking, found = answer_loss(model, batch, *encode(model.visual, pictures))
+        _, looking, found = answer_loss(model, batch, *encode(model.visual, pictures.shown))
     assert 0 < found["looking"] < 1
     assert looking > 0
 
@@ -227,7 +227,7 @@ def test_whether_there_is_one_more_is_decided_by_one_token_that_looks_at_the_nex
     tokenizer, config = tokenizer_and_config
     objects = one_picture.objects[0]
     question = question_about_group(objects, "object", Task.COUNT)
-    batch = QuestionPacker(tokenizer, config).pack(one_picture, [[question]])
+    batch = QuestionPacker(tokenizer, config).pack(one_picture.shown, [[question]])
     deciding = batch.weights[0] == OPENING_WEIGHT
     told = [
         tokenizer.decode([token], skip_special_tokens=False)

@@ -13,7 +13,8 @@ from qwen3vl_ros.errors import ConfigError
 from qwen3vl_ros.offline.losses import Trainee, init_trainee
 from qwen3vl_ros.offline.packing import QuestionPacker
 from qwen3vl_ros.offline.reference_model import ReferenceModel
-from qwen3vl_ros.offline.training import Recipe, train
+from qwen3vl_ros.offline.stages import Recipe
+from qwen3vl_ros.offline.training import train
 
 RECIPE = Recipe(
     heads_steps=1,
