@@ -6,7 +6,8 @@ its own. One line of JSON comes in on standard input, one goes out on standard o
 
     {"stage": "encode", "image_tokens": 300}  ->  {"wall_s": 2.5, "cpu_s": 4.9}
 
-Wall and CPU time are taken here, in the same way for everybody.
+Wall and CPU time are taken here, in the same way for everybody; only who cannot run a stage alone
+says itself how long it was, and then there is no CPU time of it.
 """
 
 from __future__ import annotations
@@ -20,22 +21,25 @@ from typing import Protocol
 
 
 class Peer(Protocol):
-    """An engine with the model loaded. Sizes are tokens of the decoder."""
+    """An engine with the model loaded. Sizes are in tokens of the decoder.
+
+    Stages return None, or their own word for how many seconds they took.
+    """
 
     def facts(self) -> Mapping[str, object]:
         """Versions, numbers and settings: what somebody needs to do it again."""
 
-    def encode(self, image_tokens: int) -> None:
-        """A picture through the tower, without cutting it into patches if that can be helped."""
+    def encode(self, image_tokens: int) -> float | None:
+        """A picture through the tower."""
 
-    def prefill(self, image_tokens: int, text_tokens: int) -> None:
+    def prefill(self, image_tokens: int, text_tokens: int) -> float | None:
         """A prompt of one encoded picture and some words into an empty cache; its last logits."""
 
     def fill(self, cached_tokens: int) -> None:
         """Make a cache of so many tokens, to decode behind. Not timed."""
 
-    def decode(self, cached_tokens: int) -> None:
-        """One token behind a filled cache; logits. It is taken back, or left if that costs."""
+    def decode(self, cached_tokens: int, passes: int) -> float | None:
+        """One token behind a filled cache, so often; logits each time."""
 
 
 def answer(peer: Peer) -> None:
@@ -45,14 +49,14 @@ def answer(peer: Peer) -> None:
     print(json.dumps(peer.facts()), file=replies, flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
-        stage, times = asked.pop("stage"), asked.pop("times", 1)
-        run = getattr(peer, stage)
+        run = getattr(peer, asked.pop("stage"))
         wall, cpu = time.perf_counter(), time.process_time()
-        for _ in range(times):
-            run(**asked)
+        told = run(**asked)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        passes = asked.get("passes", 1)
         reply = {
-            "wall_s": (time.perf_counter() - wall) / times,
-            "cpu_s": (time.process_time() - cpu) / times,
+            "wall_s": (wall if told is None else told) / passes,
+            "cpu_s": cpu / passes if told is None else None,
         }
         print(json.dumps(reply), file=replies, flush=True)
 

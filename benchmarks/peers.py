@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,15 +21,9 @@ from pathlib import Path
 
 from qwen3vl_ros.commands.command import positive
 from qwen3vl_ros.offline.computer import computer_facts, load_average
-from qwen3vl_ros.offline.taking_turns import (
-    Effort,
-    in_turns,
-    median_cpu,
-    median_ratio,
-    median_wall,
-)
+from qwen3vl_ros.offline.taking_turns import in_turns, median_ratio
 
-from .worker import PeerFailed, Worker
+from .worker import PeerFailed, Took, Worker
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,12 +33,10 @@ class Asked:
     Attributes:
         stage: a method of `Peer`.
         sizes: its arguments.
-        times: runs of one turn.
     """
 
     stage: str
     sizes: Mapping[str, int]
-    times: int = 1
 
     def __str__(self) -> str:
         return " ".join([self.stage, *map(str, self.sizes.values())])
@@ -112,7 +105,7 @@ def stages_of(options: argparse.Namespace) -> list[Asked]:
         )
     ]
     return pictures + [
-        Asked(stage="decode", sizes={"cached_tokens": tokens}, times=options.passes)
+        Asked(stage="decode", sizes={"cached_tokens": tokens, "passes": options.passes})
         for tokens in options.cached_tokens
     ]
 
@@ -121,13 +114,10 @@ def measured(asked: Asked, workers: Sequence[Worker], rounds: int) -> Mapping[st
     """One stage of all peers, turn by turn; before that each runs it once for itself."""
     for worker in workers:
         if asked.stage == "decode":
-            worker.effort("fill", **asked.sizes)
-        worker.effort(asked.stage, **asked.sizes)
-    tasks = {
-        worker.name: partial(worker.effort, asked.stage, times=asked.times, **asked.sizes)
-        for worker in workers
-    }
-    turns: dict[str, tuple[Effort, ...]] = in_turns(
+            worker.took("fill", cached_tokens=asked.sizes["cached_tokens"])
+        worker.took(asked.stage, **asked.sizes)
+    tasks = {worker.name: partial(worker.took, asked.stage, **asked.sizes) for worker in workers}
+    turns: dict[str, tuple[Took, ...]] = in_turns(
         tasks,
         rounds=rounds,
         on_turn=lambda name, over: print(f"{asked}: {name}, turn {over + 1}", file=sys.stderr),
@@ -145,16 +135,17 @@ def measured(asked: Asked, workers: Sequence[Worker], rounds: int) -> Mapping[st
     }
 
 
-def spoken_times(efforts: Sequence[Effort]) -> Mapping[str, object]:
+def spoken_times(efforts: Sequence[Took]) -> Mapping[str, object]:
     """Medians, and each round."""
+    cpu = [effort.cpu_s for effort in efforts if effort.cpu_s is not None]
     return {
-        "wall_s": median_wall(efforts),
-        "cpu_s": median_cpu(efforts),
+        "wall_s": statistics.median(walls(efforts)),
+        "cpu_s": statistics.median(cpu) if cpu else None,
         "wall_s_by_round": [round(effort.wall_s, 6) for effort in efforts],
     }
 
 
-def walls(efforts: Sequence[Effort]) -> list[float]:
+def walls(efforts: Sequence[Took]) -> list[float]:
     """Seconds by the clock, round by round."""
     return [effort.wall_s for effort in efforts]
 
@@ -170,7 +161,8 @@ def table(report: Mapping[str, object], names: Sequence[str]) -> list[str]:
         for name in names:
             times = stage["peers"][name]
             ratio = f" {stage['as_fast'][name]:5.2f} x" if name in stage["as_fast"] else ""
-            line += f"{times['wall_s']:8.3f} ({times['cpu_s']:.3f}){ratio}".rjust(26)
+            cpu = "-" if times["cpu_s"] is None else f"{times['cpu_s']:.3f}"
+            line += f"{times['wall_s']:8.3f} ({cpu}){ratio}".rjust(26)
         lines.append(line)
     return [*lines, f"load average {report['load_average']}, {report['cpu']}"]
 

@@ -44,8 +44,9 @@ class Qwen3VLRos:
         # Zeros take as long to attend to as any numbers.
         pass
 
-    def decode(self, cached_tokens: int) -> None:
-        self._passes.append(rows=1, cached_tokens=cached_tokens)
+    def decode(self, cached_tokens: int, passes: int) -> None:
+        for _ in range(passes):
+            self._passes.append(rows=1, cached_tokens=cached_tokens)
 
 
 if __name__ == "__main__":

@@ -69,11 +69,12 @@ class Transformers:
         for start in range(0, cached_tokens, CHUNK):
             self._pass(min(CHUNK, cached_tokens - start), start, cache)
 
-    def decode(self, cached_tokens: int) -> None:
+    def decode(self, cached_tokens: int, passes: int) -> None:
         cache = self._caches[cached_tokens]
-        self._pass(1, cached_tokens, cache)
-        for layer in cache.layers:
-            layer.cumulative_length.fill_(cached_tokens)
+        for _ in range(passes):
+            self._pass(1, cached_tokens, cache)
+            for layer in cache.layers:
+                layer.cumulative_length.fill_(cached_tokens)
 
     def _pass(
         self,

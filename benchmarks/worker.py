@@ -7,9 +7,21 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from qwen3vl_ros.offline.taking_turns import Effort
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Took:
+    """Time of a stage.
+
+    Attributes:
+        wall_s: by the clock.
+        cpu_s: of all threads; None where the peer could only tell the other.
+    """
+
+    wall_s: float
+    cpu_s: float | None
 
 
 class PeerFailed(Exception):
@@ -39,12 +51,12 @@ class Worker:
             self._facts = self._reply()
         return self._facts
 
-    def effort(self, stage: str, *, times: int = 1, **sizes: int) -> Effort:
-        """What one of `times` runs of a stage takes, as the peer's own process measures it."""
+    def took(self, stage: str, **sizes: int) -> Took:
+        """What a stage takes, or one of its passes where it has several."""
         assert self._process.stdin is not None
-        print(json.dumps({"stage": stage, "times": times, **sizes}), file=self._process.stdin)
+        print(json.dumps({"stage": stage, **sizes}), file=self._process.stdin)
         reply = self._reply()
-        return Effort(wall_s=reply["wall_s"], cpu_s=reply["cpu_s"])
+        return Took(wall_s=reply["wall_s"], cpu_s=reply["cpu_s"])
 
     def end(self) -> None:
         """Let it go; its memory is free when this returns."""

@@ -27,7 +27,8 @@ for line in sys.stdin:
     with open(sys.argv[2], "a") as log:
         log.write(" ".join([sys.argv[1], asked["stage"]]) + chr(10))
     wall = float(sys.argv[3])
-    print(json.dumps({"wall_s": wall, "cpu_s": 2 * wall}), flush=True)
+    cpu = None if sys.argv[1] == "silent" else 2 * wall
+    print(json.dumps({"wall_s": wall, "cpu_s": cpu}), flush=True)
 """
 
 
@@ -54,6 +55,15 @@ def test_every_stage_is_told_with_how_many_times_as_long_others_take(tmp_path, c
     assert report["load_average"].keys() == {"before", "after"}
     assert report["cpu"]["name"]
     assert "3.00 x" in capsys.readouterr().out
+
+
+def test_who_cannot_tell_its_cpu_time_has_none(tmp_path, capsys):
+    file = tmp_path / "peers.json"
+    silent = peer("silent", tmp_path / "log", wall_s=1.5)
+    assert peers.main(["--peer", silent, *SIZES, "--rounds", "1", "--json", str(file)]) == 0
+    report = json.loads(file.read_text())
+    assert {stage["peers"]["silent"]["cpu_s"] for stage in report["stages"]} == {None}
+    assert "1.500 (-)" in capsys.readouterr().out
 
 
 def test_peers_take_turns_within_a_stage_and_change_who_begins(tmp_path):
