@@ -131,7 +131,8 @@ def _build(
     parser = trt.OnnxParser(network, log)
     say("reading the graph")
     if not parser.parse_from_file(str(graph)):
-        faults = [parser.get_error(index).desc() for index in range(parser.num_errors)]
+        errors = [parser.get_error(index) for index in range(parser.num_errors)]
+        faults = [f"{error.node_operator()}, {error.desc()}" for error in errors]
         raise EngineError(
             f"TensorRT {trt.__version__} does not read {graph.name}: {' | '.join(faults)}; export "
             f"the plain operator set for this version, or install a newer one: {graph}"
