@@ -179,7 +179,7 @@ def _memory(manifest: Manifest, engine_dir: Path) -> Finding:
     if manifest.flavour in PLAN_RUNTIMES:
         return Finding(step="memory", level=Level.OK, text="not estimated for plans on a GPU")
     need, free = memory_needed(manifest, load_model_config(engine_dir)), free_memory_bytes()
-    check_memory(need, of="the engine", advice="export it with fewer bits")
+    check_memory(need.total, str(need), of="the engine", advice="export it with fewer bits")
     shown = "an unknown amount is" if free is None else f"{free / 1e9:.2f} GB are"
     return Finding(
         step="memory",

@@ -53,6 +53,12 @@ def add(commands: Commands) -> None:
         metavar="TOKENS",
         help="of prompt and answer together; by default the largest picture and some words fit",
     )
+    parser.add_argument(
+        "--no-golden",
+        action="store_true",
+        help="leave out what the reference says to one picture, without which nobody can check "
+        "the engine (qwen3vl doctor)",
+    )
 
 
 def export(options: argparse.Namespace) -> int:
@@ -72,6 +78,7 @@ def export(options: argparse.Namespace) -> int:
                 target,
                 precision=precision,
                 cache_length=options.cache_length,
+                golden=not options.no_golden,
                 progress=progress,
             )
         size = sum(file.stat().st_size for file in target.iterdir())

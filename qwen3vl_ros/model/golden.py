@@ -120,7 +120,7 @@ def write_golden(golden: Golden, file: Path) -> None:
     arrays: dict[str, npt.NDArray[Any]] = {name: getattr(golden, name) for name in _ARRAYS}
     arrays[_WORDS] = np.frombuffer(json.dumps(words).encode(), np.uint8)
     with file.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # no array is named so
 
 
 def read_golden(file: Path) -> Golden:

@@ -24,6 +24,7 @@ import onnx_ir as ir
 from ..errors import ConfigError
 from ..model_config import ModelConfig, TextConfig, VisionConfig, load_model_config
 from ..runtime.atomic_directory import replaced_directory
+from ..runtime.engine_memory import check_memory
 from ..runtime.manifest import EMBEDDING_FILE, MANIFEST_FILE, Manifest, write_manifest
 from .calibration import CODES, CalibratedWeight, calibrate
 from .checkpoint import checked_files
@@ -36,14 +37,18 @@ from .engine_files import (
     weights_sha256,
     write_table,
 )
+from .export_memory import export_memory_bytes
 from .golden_outputs import write_golden_outputs
 from .graph_weights import attach_weights
 from .graphs import decoder_graph, head_graph, vision_graph
-from .precisions import FLOAT16, Precision, precision_from_name
+from .precisions import BFLOAT16, FLOAT16, FLOAT32, Precision, precision_from_name
 from .precisions import PRECISIONS as PRECISIONS
 from .quantization import block_scales
 from .stored_weights import Float32, StoredWeights
 from .streamed_tensor import Progress, save
+
+# As manifests name what the tower's weights are stored in.
+_TOWER_NAMES = {FLOAT32: "float32", FLOAT16: "float16", BFLOAT16: "bfloat16"}
 
 
 def export_checkpoint(
@@ -70,12 +75,19 @@ def export_checkpoint(
     Raises:
         CheckpointError: a file or tensor is missing or misshapen.
         ConfigError: unknown precision, or a cache too short for one picture.
-        EngineError: `engine_dir` holds something else, or is being written.
+        EngineError: `engine_dir` holds something else, or is being written, or memory is short.
     """
     numbers = precision_from_name(precision)
     config = load_model_config(checkpoint_dir)
     refuse_other_taps(config)
     _refuse_experts(config, numbers)
+    needed = export_memory_bytes(config, golden=golden)
+    check_memory(
+        needed,
+        f"about {needed / 1e9:.2f} GB",
+        of="the export",
+        advice="leave the golden outputs out (--no-golden)" if golden else "export elsewhere",
+    )
     room = room_for_tokens(checkpoint_dir, cache_length)
     weights = StoredWeights(files=checked_files(checkpoint_dir, config))
     with replaced_directory(engine_dir, marker=MANIFEST_FILE) as partial:
@@ -106,7 +118,7 @@ def export_checkpoint(
             partial,
             flavour="onnxruntime",
             precision=precision,
-            vision_precision="float32",
+            vision_precision=_TOWER_NAMES[numbers.tower_stored],
             model_type=config.model_type,
             weights_sha256=sources_sha256,
             cache_length=room.cache_length,

@@ -95,32 +95,46 @@ class StreamedReference:
         like = torch.empty(0, dtype=torch.float32)
         self._cache = KVCache(self._config.text, batch=1, capacity=capacity, like=like)
         rows = visual_rows(torch.from_numpy(input_ids)[None], self._config)
-        return self._pass(
+        hidden = self._pass(
             input_ids, position_ids, rows, visual.image_embeds, visual.deepstack_embeds
         )
+        logits: npt.NDArray[np.float32] = self._logits(hidden[-1:])[0]
+        return logits
 
     @torch.no_grad()
-    def decode(self, token_id: int) -> npt.NDArray[np.float32]:
-        """One token after those before; (vocab_size,) logits after it."""
+    def decode(self, token_ids: npt.NDArray[np.int64], *, after: int) -> npt.NDArray[np.float32]:
+        """Tokens, (T,) int64, after the first ones so far; (T, vocab_size) logits after each.
+
+        Args:
+            token_ids: several cost little more than one: every pass reads all weights.
+            after: of the conversation, how many tokens come before; the rest is forgotten.
+        """
         assert self._cache is not None, "there is no conversation yet"
-        position = self._cache.length + self._rope_delta
-        return self._pass(np.array([token_id]), np.full((3, 1), position, np.int64))
+        assert after <= self._cache.length
+        self._cache.length = after
+        positions = np.arange(after, after + len(token_ids), dtype=np.int64) + self._rope_delta
+        return self._logits(self._pass(token_ids, np.tile(positions, (3, 1))))
 
     def _pass(
         self,
         token_ids: npt.NDArray[np.int64],
         position_ids: npt.NDArray[np.int64],
         *visual: Tensor,
-    ) -> npt.NDArray[np.float32]:
+    ) -> Tensor:
+        """(T, D) hidden states."""
         cos, sin = (
             torch.from_numpy(x)[None] for x in text_rotary(position_ids, self._config.text)
         )
         embeds = self._rows_of_table(token_ids)[None]
         decoder = self._model.language_model
-        hidden = decoder(embeds, cos, sin, *visual, cache=self._cache)[0, -1]
+        hidden: Tensor = decoder(embeds, cos, sin, *visual, cache=self._cache)[0]
+        return hidden
+
+    def _logits(self, hidden: Tensor) -> npt.NDArray[np.float32]:
+        """(T, D) to (T, vocab_size), some of the head's rows after the other."""
         name = EMBEDDING if self._config.text.tie_word_embeddings else HEAD
-        pieces = (torch.from_numpy(piece) @ hidden for piece in self._weights.pieces(name))
-        logits: npt.NDArray[np.float32] = torch.cat(list(pieces)).numpy()
+        pieces = (hidden @ torch.from_numpy(piece).T for piece in self._weights.pieces(name))
+        logits: npt.NDArray[np.float32] = torch.cat(list(pieces), dim=1).numpy()
         return logits
 
     def _rows_of_table(self, token_ids: npt.NDArray[np.int64]) -> Tensor:

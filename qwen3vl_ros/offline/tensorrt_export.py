@@ -32,6 +32,7 @@ from .engine_files import (
     weights_sha256,
     write_table,
 )
+from .golden_outputs import write_golden_outputs
 from .precisions import CALIBRATED_SUFFIX
 from .stored_weights import Float32, StoredWeights
 from .streamed_tensor import Progress, save
@@ -48,6 +49,7 @@ def export_for_tensorrt(
     graph_dir: Path,
     choices: GraphChoices,
     *,
+    golden: bool = True,
     progress: Progress | None = None,
 ) -> Manifest:
     """Write the graphs of a checkpoint; what was in `graph_dir` is replaced in one step.
@@ -56,6 +58,7 @@ def export_for_tensorrt(
         checkpoint_dir: Hugging Face-style directory.
         graph_dir: place of the graphs; new, empty, or of an earlier export.
         choices: how they are written.
+        golden: also write what the reference says to one picture, which plans carry on.
         progress: called with a file's name, bytes written and bytes in all.
 
     Raises:
@@ -98,13 +101,22 @@ def export_for_tensorrt(
             else:
                 save(model, partial / name, progress)
         shutil.rmtree(partial / CODES, ignore_errors=True)
+        sources_sha256 = weights_sha256(weights.files)
+        if golden:
+            write_golden_outputs(
+                partial,
+                weights,
+                weights_sha256=sources_sha256,
+                cache_length=room.cache_length,
+                progress=progress,
+            )
         return write_manifest(
             partial,
             flavour=FLAVOUR,
             precision=choices.precision,
             vision_precision=choices.vision_precision,
             model_type=config.model_type,
-            weights_sha256=weights_sha256(weights.files),
+            weights_sha256=sources_sha256,
             cache_length=room.cache_length,
             max_visual_tokens=room.max_visual_tokens,
             tools=tool_versions(),

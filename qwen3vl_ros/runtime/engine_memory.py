@@ -70,22 +70,23 @@ def memory_needed(manifest: Manifest, config: ModelConfig) -> MemoryNeed:
     )
 
 
-def check_memory(need: MemoryNeed, *, of: str, advice: str) -> None:
-    """Raise unless what is needed is free.
+def check_memory(total: int, shown: str, *, of: str, advice: str) -> None:
+    """Raise unless so many bytes are free.
 
     Args:
-        need: to do it.
-        of: what needs it, the subject of the message.
+        total: bytes needed.
+        shown: the same in words.
+        of: what needs them, the subject of the message.
         advice: what else to do than to close other programs.
 
     Raises:
-        EngineError: it is not, with the numbers.
+        EngineError: they are not, with the numbers.
     """
     free = free_memory_bytes()
-    if free is not None and need.total > free:
+    if free is not None and total > free:
         raise EngineError(
-            f"{of} needs {need} of memory and {free / 1e9:.2f} GB are free; close other programs, "
-            f"raise the container's limit if it has one, or {advice}"
+            f"{of} needs {shown} of memory and {free / 1e9:.2f} GB are free; close other "
+            f"programs, raise the container's limit if it has one, or {advice}"
         )
 
 

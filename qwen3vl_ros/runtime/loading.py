@@ -151,10 +151,12 @@ def _check_host_memory(
     from .onnxruntime_engine import runs_on_host
 
     if runs_on_host(providers):
+        need = memory_needed(manifest, load_model_config(directory))
         check_memory(
-            memory_needed(manifest, load_model_config(directory)),
+            need.total,
+            str(need),
             of="the engine",
-            advice=f"export it with fewer bits (--precision) or a shorter --cache-length: "
+            advice="export it with fewer bits (--precision) or a shorter --cache-length: "
             f"{directory}",
         )
 

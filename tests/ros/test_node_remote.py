@@ -66,9 +66,12 @@ def test_a_server_answers_the_standing_question_and_scores_it_does_not_give_are_
     assert (asked.path, asked.body["model"]) == ("/v1/chat/completions", "tiny")
     assert asked.headers["authorization"] == f"Bearer {KEY}"
     shown = world.diagnostic("engine", OK)
-    assert {"server_url": server.url, "server_model": "tiny"}.items() <= {
-        value.key: value.value for value in shown.values
-    }.items()
+    told = {
+        "server_url": server.url,
+        "server_model": "tiny",
+        "golden_check": "none: the model is on a server",
+    }
+    assert told.items() <= {value.key: value.value for value in shown.values}.items()
     assert KEY not in str(world.got["/diagnostics"])
 
 

@@ -59,10 +59,10 @@ def test_the_cpu_widens_what_has_sixteen_bits(fields, factor):
 def test_what_fits_is_let_pass_and_what_does_not_is_refused_with_the_numbers(monkeypatch):
     need = MemoryNeed(weights=2_000_000_000, cache=500_000_000, passes=400_000_000)
     monkeypatch.setattr(engine_memory, "free_memory_bytes", lambda: 3_000_000_000)
-    check_memory(need, of="the engine", advice="take a smaller one")
+    check_memory(need.total, str(need), of="the engine", advice="take a smaller one")
     monkeypatch.setattr(engine_memory, "free_memory_bytes", lambda: 2_900_000_000)
     with pytest.raises(EngineError) as refusal:
-        check_memory(need, of="the engine", advice="take a smaller one")
+        check_memory(need.total, str(need), of="the engine", advice="take a smaller one")
     assert str(refusal.value) == (
         "the engine needs about 3.00 GB (weights 2.00, cache 0.50, passes 0.40) of memory and "
         "2.90 GB are free; close other programs, raise the container's limit if it has one, or "
@@ -72,7 +72,7 @@ def test_what_fits_is_let_pass_and_what_does_not_is_refused_with_the_numbers(mon
 
 def test_where_nobody_knows_what_is_free_nothing_is_refused(monkeypatch):
     monkeypatch.setattr(engine_memory, "free_memory_bytes", lambda: None)
-    check_memory(MemoryNeed(weights=10**15, cache=0, passes=0), of="it", advice="")
+    check_memory(10**15, "far too much", of="it", advice="")
 
 
 def test_an_engine_too_large_for_this_machine_is_refused_before_a_graph_is_opened(monkeypatch):

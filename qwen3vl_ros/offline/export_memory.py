@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much memory an export takes at its peak: an estimate, to be held against what is free.
+
+Knows which parts of a checkpoint are ever whole in memory: never the model, a layer for the golden
+outputs, and one layer's experts, which are turned while they are written.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ..model_config import ModelConfig
+from .reference_decoder import DecoderLayer
+from .streamed_reference import KEPT_BYTES
+
+# torch, the exporter and the pieces that weights are read in: measured with the tiny checkpoint.
+_WORKSHOP_BYTES = 750_000_000
+_FLOAT_BYTES = 4
+
+
+def export_memory_bytes(config: ModelConfig, *, golden: bool) -> int:
+    """Of one export of a checkpoint, whatever its precision.
+
+    Args:
+        config: the checkpoint's.
+        golden: whether the reference is asked for its outputs.
+    """
+    text = config.text
+    with torch.device("meta"):
+        layers = [DecoderLayer(text, layer) for layer in range(text.num_hidden_layers)]
+    sizes = [_FLOAT_BYTES * sum(p.numel() for p in layer.parameters()) for layer in layers]
+    experts = 2 * text.num_experts * text.moe_intermediate_size * text.hidden_size
+    # Read and copied; and what stays from pass to pass.
+    asking = 2 * max(sizes) + min(KEPT_BYTES, sum(sizes)) if golden else 0
+    return _WORKSHOP_BYTES + max(asking, 2 * _FLOAT_BYTES * experts)
