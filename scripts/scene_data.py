@@ -11,7 +11,8 @@ import argparse
 from pathlib import Path
 
 from qwen3vl_ros.synthetic.dataset import HELD_OUT_SEED
-from qwen3vl_ros.synthetic.scene_data import RenderedScene, write_scene_data
+from qwen3vl_ros.synthetic.scene_data import RenderedScene
+from qwen3vl_ros.synthetic.scene_files import write_scene_data
 
 
 def main() -> None:

@@ -89,7 +89,7 @@ def _on_data(options: argparse.Namespace) -> int:
     # What compares boxes is installed by who evaluates, not by who runs a robot.
     from ..evaluation.evaluation import PAGE_SUFFIX
     from ..evaluation.evaluation import evaluate as evaluate_data
-    from ..evaluation.numbers import MEANINGS
+    from ..evaluation.meanings import MEANINGS
     from ..evaluation.remembering_model import RememberingModel
     from ..evaluation.report_page import shown
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from .journal import Identity
-from .numbers import MEANINGS, Numbers, Results
+from .meanings import MEANINGS
+from .numbers import Numbers, Results
 from .worst_cases import ANSWER_COLOUR, TRUTH_COLOUR, WorstCase, truth_in_words
 
 _SHARES = ("iou_mean", "accuracy_", "ap", "absent_answered", "objects_", "points_", "count_right")

@@ -17,7 +17,8 @@ from qwen3vl_ros.runtime.loading import tiny_engine_directory
 from qwen3vl_ros.serving.app import chat_app
 from qwen3vl_ros.serving.model_thread import ModelThread
 from qwen3vl_ros.serving.server import HttpServer, bound_socket, url_of
-from qwen3vl_ros.synthetic.scene_data import RenderedScene, write_scene_data
+from qwen3vl_ros.synthetic.scene_data import RenderedScene
+from qwen3vl_ros.synthetic.scene_files import write_scene_data
 from tests.evaluation.conftest import DATA
 
 FILES = {"coco": "instances.json", "refcoco": "refs.json", "omni3d": "omni3d.json"}

@@ -24,7 +24,8 @@ from qwen3vl_ros.model.stopwatch import Stopwatch
 from qwen3vl_ros.perception import Perception
 from qwen3vl_ros.runtime.loading import tiny_engine_directory
 from qwen3vl_ros.scene.detections import Task
-from qwen3vl_ros.synthetic.scene_data import IMAGES, RenderedScene, scene_data, write_scene_data
+from qwen3vl_ros.synthetic.scene_data import RenderedScene, scene_data
+from qwen3vl_ros.synthetic.scene_files import IMAGES, write_scene_data
 
 ENGINE = tiny_engine_directory()
 MODEL = {"kind": "engine", "model_type": "qwen3_vl"}

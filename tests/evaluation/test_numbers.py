@@ -21,7 +21,8 @@ from qwen3vl_ros.evaluation.case import (
     Wording,
 )
 from qwen3vl_ros.evaluation.given import Fault
-from qwen3vl_ros.evaluation.numbers import MEANINGS, results_of
+from qwen3vl_ros.evaluation.meanings import MEANINGS
+from qwen3vl_ros.evaluation.numbers import results_of
 from qwen3vl_ros.scene.answers import Moment, TextSpan
 from qwen3vl_ros.scene.detections import Point2D, Task
 from tests.evaluation.cases import box, case, cube, given, one_box, solid, true_box
