@@ -9,7 +9,8 @@ export LD_LIBRARY_PATH := $(CURDIR)/.venv/lib:$(LD_LIBRARY_PATH)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-to-run test check format demo train-tiny export-tiny evaluate parity readme lock clean clean-venv
+.PHONY: help setup setup-to-run test check format demo train-tiny export-tiny evaluate parity precisions \
+	agreement engines-check readme lock clean clean-venv
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +47,15 @@ evaluate: setup  ## accuracy on held-out scenes; out/evaluation.json
 
 parity: setup  ## all six family shapes against transformers, measured; docs/parity.md
 	$(PY) scripts/parity.py
+
+precisions: setup  ## what each precision of both flavours costs, in logits and boxes; docs/precisions.md
+	$(PY) scripts/precisions.py
+
+agreement: setup  ## tiny in every precision and both flavours, against the reference
+	$(PY) scripts/precisions.py --check
+
+engines-check: agreement  ## that, every pass of TensorRT's graphs, and three cards compiled for
+	$(PY) -m pytest tests/offline/test_tensorrt_graphs.py tests/offline/test_tensorrt_build.py
 
 lock: setup  ## pins the exact versions in .venv for everyone on this Python
 	$(PY) scripts/lock_versions.py

@@ -77,9 +77,12 @@ def test_bytes_are_those_of_each_weight_once(
     table = model.language_model.embed_tokens.weight.numel()
     tower_bits = 16 if bits == 16 else 32
     expected = (tower * tower_bits + layers * bits + table * (table_bits + head_bits)) / 8
+    if (flavour, precision) == ("onnxruntime", "float16"):  # pixels and positions stay whole
+        visual = model.visual
+        expected += 2 * (visual.patch_embed.proj.weight.numel() + visual.pos_embed.weight.numel())
     stored = sum(file.stat().st_size for file in directory.glob("*.data"))
     stored += (directory / EMBEDDING_FILE).stat().st_size
-    # Norms stay in float32, small tensors lie in the graphs, rows of 80 fill blocks of 96.
+    # Norms are whole, small tensors lie in the graphs, rows of 80 fill blocks of 96.
     assert 0.96 * expected < stored < 1.06 * expected
     assert table * table_bits / 8 > 0.07 * expected, "too small to be seen twice"
 
