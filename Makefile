@@ -9,7 +9,7 @@ export LD_LIBRARY_PATH := $(CURDIR)/.venv/lib:$(LD_LIBRARY_PATH)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-to-run test check format demo train-tiny export-tiny evaluate parity precisions \
+.PHONY: help setup setup-to-run test check format demo train-tiny scenes export-tiny evaluate parity precisions \
 	agreement engines-check readme lock clean clean-venv
 
 help:  ## this list
@@ -36,8 +36,11 @@ setup-to-run:  ## as setup, without what only tests, training and export need
 demo: setup-to-run  ## synthetic camera and node as two processes; out/demo.png, out/demo.json
 	$(PY) -m qwen3vl_ros.ros.demo
 
-train-tiny: setup  ## the committed tiny checkpoint, from nothing; hours, resumable
-	$(PY) -m qwen3vl_ros.cli train-tiny
+train-tiny: setup  ## a tiny checkpoint, from nothing or FROM=directory; hours, resumable
+	$(PY) -m qwen3vl_ros.cli train-tiny $(if $(FROM),--from $(FROM))
+
+scenes: setup  ## docs/scenes.png: what synthetic rooms look like
+	$(PY) scripts/contact_sheet.py
 
 export-tiny: setup  ## ONNX engines of the tiny checkpoint
 	$(PY) -m qwen3vl_ros.cli export
