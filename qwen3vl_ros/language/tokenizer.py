@@ -63,19 +63,16 @@ class Tokenizer:
         Special tokens have empty spans. A character that several tokens share the bytes of
         belongs to the last of them.
         """
-        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        stream = TextStream(self)
         parts: list[str] = []
         spans: list[tuple[int, int]] = []
         length = 0
         for token_id in ids:
-            added = self._control.get(int(token_id))
-            skipped = added is not None and added.special
-            part = "" if skipped else decoder.decode(self.token_bytes(int(token_id)))
+            part = stream.add(int(token_id))
             parts.append(part)
             spans.append((length, length + len(part)))
             length += len(part)
-        tail = decoder.decode(b"", True)
-        if tail:
+        if tail := stream.end():
             parts.append(tail)
             spans[-1] = (spans[-1][0], length + len(tail))
         return "".join(parts), spans
@@ -86,6 +83,11 @@ class Tokenizer:
         if token_id in self._control:
             return token.encode()
         return bytes(self._byte_of[character] for character in token)
+
+    def is_special(self, token_id: int) -> bool:
+        """Whether a token is a mark for programs, which no text shows."""
+        added = self._control.get(token_id)
+        return added is not None and added.special
 
     def token(self, token_id: int) -> str:
         """The token of an id, as the vocabulary spells it.
@@ -118,6 +120,24 @@ class Tokenizer:
     def control_token_in(self, text: str) -> str | None:
         """A control token that is written out in `text`, or None."""
         return next((a.content for a in self._control.values() if a.content in text), None)
+
+
+class TextStream:
+    """Tokens in, text out as it comes, whole characters only. Mutable; owned by one answer."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def add(self, token_id: int) -> str:
+        """What is certain of the text with one more token, after what was certain before."""
+        if self._tokenizer.is_special(token_id):
+            return ""
+        return self._decoder.decode(self._tokenizer.token_bytes(token_id))
+
+    def end(self) -> str:
+        """What is left when no more come: a mark for bytes that no character came of."""
+        return self._decoder.decode(b"", True)
 
 
 def load_tokenizer(directory: Path) -> Tokenizer:

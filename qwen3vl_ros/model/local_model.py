@@ -19,7 +19,7 @@ from ..image.preprocess import PreprocessConfig, load_preprocess_config, patches
 from ..image.video import VideoConfig, load_video_config, patches_from_clip
 from ..language.chat import Chat, Picture, Video
 from ..language.chat_template import ChatStyle, load_chat_style, prompt_from_chat
-from ..language.tokenizer import Tokenizer, load_tokenizer
+from ..language.tokenizer import TextStream, Tokenizer, load_tokenizer
 from ..model_config import ModelConfig, load_model_config
 from ..runtime.engine import Running
 from ..runtime.loading import load_engines
@@ -165,7 +165,12 @@ class LocalModel:
         on_text: Callable[[str], None] | None = None,
     ) -> Words:
         """See `VisionLanguageModel`; what `on_text` raises ends the answer."""
-        stream = None if on_text is None else _TextStream(self._tokenizer, on_text)
+        stream = TextStream(self._tokenizer)
+
+        def say(piece: str) -> None:
+            if on_text is not None and piece:
+                on_text(piece)
+
         with watch.stage("prefill"):
             prompt = prompt_from_chat(chat, self._style, self._tokenizer, self._config)
             generation = self._decoder.generate(
@@ -173,11 +178,10 @@ class LocalModel:
                 [_embeds(sight) for sight in sights],
                 max_new_tokens=self._room(len(prompt.input_ids), budget),
                 on_prefilled=lambda: watch.enter("decode"),
-                on_token=None if stream is None else stream.add,
+                on_token=lambda token_id: say(stream.add(token_id)),
             )
         text, token_spans = self._tokenizer.decode_with_spans(generation.token_ids)
-        if stream is not None:
-            stream.finish(text)
+        say(stream.end())
         words = Words(
             text=text,
             confidence=Confidence(token_spans=tuple(token_spans), logprobs=generation.logprobs),
@@ -237,31 +241,6 @@ class LocalModel:
                 "--cache-length"
             )
         return room if budget.most is None else min(budget.most, room)
-
-
-class _TextStream:
-    """Tokens in, text out, whole characters only. Mutable; owned by one answer."""
-
-    def __init__(self, tokenizer: Tokenizer, on_text: Callable[[str], None]) -> None:
-        self._tokenizer = tokenizer
-        self._on_text = on_text
-        self._token_ids: list[int] = []
-        self._said = 0
-
-    def add(self, token_id: int) -> None:
-        self._token_ids.append(token_id)
-        text, spans = self._tokenizer.decode_with_spans(self._token_ids)
-        # Bytes of a character that is not whole yet stand as one mark at the end of the text.
-        start, stop = spans[-1]
-        whole = stop if not text[start:stop].endswith("\N{REPLACEMENT CHARACTER}") else start
-        if whole > self._said:
-            self._on_text(text[self._said : whole])
-            self._said = whole
-
-    def finish(self, text: str) -> None:
-        """The whole text: what is left of it are bytes that no character came of."""
-        if len(text) > self._said:
-            self._on_text(text[self._said :])
 
 
 def _grid_hw(grid_thw: npt.NDArray[np.int64]) -> tuple[int, int]:
