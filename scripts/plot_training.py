@@ -22,11 +22,14 @@ PANELS = (
         "watched_shape": "shape right",
         "watched_iou": "IoU of its box",
         "watched_hundreds": "hundreds digits right",
+        "watched_ranks": "superlatives right",
+        "watched_words": "painted words right",
     }),
     ("decoder", "Decoder over the frozen tower", {
         "watched_opening": "present or absent, right",
         "watched_looking": "attention on the object at first digits",
         "watched_leading_digits": "leading digits right",
+        "watched_answer_iou": "IoU of boxes it writes",
     }),
 )  # fmt: skip
 
@@ -42,7 +45,8 @@ def main(log: Path, picture: Path) -> None:
             seen = [
                 (row["step"], row[key]) for row in rows if row["stage"] == stage and key in row
             ]
-            axes.plot(*zip(*seen, strict=True), marker="o", markersize=3, label=name)
+            if seen:  # older logs know less
+                axes.plot(*zip(*seen, strict=True), marker="o", markersize=3, label=name)
         axes.set(title=title, xlabel="step", ylim=(0, 1.02))
         axes.grid(alpha=0.3)
         axes.legend(loc="lower right", frameon=False)

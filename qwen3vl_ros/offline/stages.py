@@ -95,6 +95,7 @@ class Stage:
         parameters: what it trains.
         step: loss of one batch and what to report of it, some way (0 to 1) through the stage.
         moving_step: the same of a batch that it draws itself; None for a stage without.
+        speaks: whether its decoder learns, so that its answers are worth watching.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Stage:
     parameters: Sequence[tuple[str, nn.Parameter]]
     step: Step
     moving_step: MovingStep | None = None
+    speaks: bool = False
 
 
 def stages_of(
@@ -191,6 +193,7 @@ def stages_of(
             parameters=decoder,
             step=on_frozen_tower,
             moving_step=on_moving if clips is not None else None,
+            speaks=True,
         ),
         Stage(
             name="joint",
@@ -200,5 +203,6 @@ def stages_of(
             matrix_rate=recipe.matrix_rate * recipe.joint_share,
             parameters=[*tower, *decoder],
             step=on_both,
+            speaks=True,
         ),
     )

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError
+from ..language.tokenizer import Tokenizer
 from ..synthetic.clip_shards import ClipShard
 from ..synthetic.shards import Shard
 from .losses import Trainee
@@ -26,6 +27,7 @@ from .optimizer import MatricesAndRest
 from .packing import QuestionPacker
 from .pictures import batches_of_indices, pictures_from_shard
 from .stages import Recipe, Stage, stages_of
+from .watching import watched_answers, watched_reports
 
 Size = tuple[int, int]
 Report = Callable[[Mapping[str, object]], None]
@@ -49,12 +51,13 @@ def train(
     """
     directory.mkdir(parents=True, exist_ok=True)
     for stage in stages_of(trainee, packer, recipe, clips):
-        _run(stage, trainee, shards, watched, directory, recipe, report)
+        _run(stage, trainee, packer.tokenizer, shards, watched, directory, recipe, report)
 
 
 def _run(
     stage: Stage,
     trainee: Trainee,
+    tokenizer: Tokenizer,
     shards: Mapping[Size, Shard],
     watched: Mapping[Size, Shard],
     directory: Path,
@@ -99,7 +102,10 @@ def _run(
                 }
             )
         if step % recipe.watch_every == 0 or step == stage.steps:
-            report({"stage": stage.name, "step": step, **_watched(stage, watched)})
+            report({"stage": stage.name, "step": step, **watched_reports(stage, watched)})
+            if stage.speaks:
+                told = watched_answers(trainee.model, tokenizer, watched)
+                report({"stage": stage.name, "step": step, **told})
         if step % recipe.save_every == 0 or step == stage.steps:
             _save(
                 file,
@@ -110,21 +116,6 @@ def _run(
                     "step": step,
                 },
             )
-
-
-def _watched(stage: Stage, watched: Mapping[Size, Shard]) -> dict[str, float]:
-    """What the stage reports, averaged over two batches of each size that it never
-    learns from."""
-    sums: dict[str, list[float]] = {}
-    rng = np.random.default_rng(0)
-    with torch.no_grad():
-        for shard in watched.values():
-            for indices in np.arange(min(32, len(shard.images) // 2 * 2)).reshape(2, -1):
-                straight = np.zeros(len(indices), bool)
-                pictures = pictures_from_shard(shard, indices, straight, jitter=None)
-                for name, value in stage.step(pictures, rng, 0.0)[1].items():
-                    sums.setdefault(f"watched_{name}", []).append(value)
-    return {name: float(np.mean(values)) for name, values in sums.items()}
 
 
 def _schedule(step: int, steps: int) -> float:

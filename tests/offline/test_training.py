@@ -36,7 +36,9 @@ def trainee(tokenizer_and_config) -> Trainee:
 
 
 def steps_of(reports: list[Mapping[str, object]]) -> list[tuple[object, object]]:
-    return [(report["stage"], report["step"]) for report in reports if "loss" not in report]
+    """Of the looks at watched pictures; a decoder's answers are looked at in the same step."""
+    looks = [(report["stage"], report["step"]) for report in reports if "loss" not in report]
+    return list(dict.fromkeys(looks))
 
 
 def test_the_stages_follow_each_other_and_a_frozen_tower_stays_as_it_is(
@@ -68,6 +70,8 @@ def test_the_stages_follow_each_other_and_a_frozen_tower_stays_as_it_is(
     assert patch not in after["decoder"]
     assert not torch.equal(before[words], after["decoder"][words])
     assert after["joint"].keys() == before.keys()
+    told = [report for report in reports if "watched_answer_iou" in report]
+    assert [report["stage"] for report in told] == ["decoder", "decoder", "joint", "joint"]
 
 
 def test_an_interrupted_run_goes_on_from_its_last_saved_step(
