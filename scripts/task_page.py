@@ -164,7 +164,8 @@ are 640 x 480 pixels, the videos 60 s long. Three things hold for every task:
 {spatial} are questions of place in one picture: `Perception.ground` answers
 them with a `Grounding`, 3D boxes included. `Perception.ask` answers all others with a `Response`,
 whose `value` is what is shown below and whose `stamp_ns` is that of the first frame shown. The
-command line takes every task; `--json` prints either as JSON (`scene/as_json.py`).
+command line takes every task; `--json` prints either as JSON (`scene/as_json.py`). The node takes
+questions of place as its standing question or by the action `~/ground`, all others by `~/ask`.
 """
 
 THINKING = """\
