@@ -117,9 +117,19 @@ def _versions() -> Finding:
     found = {"python": platform.python_version()}
     found |= {name: v for name in (*PACKAGES, *RUNTIME_PACKAGES) if (v := _version(name))}
     text = ", ".join(f"{name} {number}" for name, number in found.items())
-    if any(name in found for name in RUNTIME_PACKAGES):
-        return Finding(step="versions", level=Level.OK, text=text, facts=found)
-    return Finding(step="versions", level=Level.WARN, text=f"{text}; no ONNX Runtime", facts=found)
+    if not any(name in found for name in RUNTIME_PACKAGES):
+        text += "; no ONNX Runtime, which engines of its flavour need"
+        return Finding(step="versions", level=Level.WARN, text=text, facts=found)
+    # Heavy, and not on a machine that runs plans only.
+    from ..runtime.onnxruntime_engine import installed_providers
+
+    providers = installed_providers()
+    return Finding(
+        step="versions",
+        level=Level.OK,
+        text=f"{text}, with {', '.join(providers)}",
+        facts={**found, "providers": providers},
+    )
 
 
 def _version(package: str) -> str | None:

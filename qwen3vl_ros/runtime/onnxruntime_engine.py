@@ -92,7 +92,7 @@ class OnnxRuntimeEngine:
             EngineError: a provider is not installed or does not start, or the graph cannot be
                 loaded.
         """
-        chosen = chosen_providers(providers, _installed())
+        chosen = chosen_providers(providers, installed_providers())
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -159,7 +159,7 @@ class OnnxRuntimeEngine:
 
 def runs_on_host(providers: Sequence[str] | None) -> bool:
     """Whether an engine on these providers (see `chosen_providers`) lies in the host's memory."""
-    first = chosen_providers(providers, _installed())[0]
+    first = chosen_providers(providers, installed_providers())[0]
     return first not in DEVICES and first not in PLUGINS
 
 
@@ -201,7 +201,7 @@ def _opened(graph: Path, options: Any, providers: tuple[str, ...]) -> Any:
     return ort.InferenceSession(graph, options, enable_fallback=0)
 
 
-def _installed() -> list[str]:
+def installed_providers() -> list[str]:
     """Of this ONNX Runtime, and plugins beside it."""
     plugins = [name for name, module in PLUGINS.items() if find_spec(module)]
     return list(dict.fromkeys([*ort.get_available_providers(), *plugins]))
