@@ -33,7 +33,12 @@ def add(commands: Commands) -> None:
             f"--{stage}-steps", type=int, help=f"length of the stage '{stage}', instead of its own"
         )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=0, help="0 means two")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        help="0 means two; on a machine that others use, one gets more done (docs/LOG.md)",
+    )
 
 
 def train_tiny(options: argparse.Namespace) -> int:
