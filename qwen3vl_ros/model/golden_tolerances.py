@@ -50,6 +50,7 @@ TOWERS: Mapping[str, TowerTolerance] = {
     "float32": TowerTolerance(cosine=0.99999, error=1e-3),
     "float16": TowerTolerance(cosine=0.999, error=0.03),
     "bfloat16": TowerTolerance(cosine=0.99, error=0.1),
+    "int8": TowerTolerance(cosine=0.99, error=0.1),
 }
 # By the beginning of a precision's name; the longest that fits.
 DECODERS: Mapping[str, DecoderTolerance] = {
@@ -57,7 +58,7 @@ DECODERS: Mapping[str, DecoderTolerance] = {
     "float16": DecoderTolerance(first_error=0.02, answer_error=0.02, overlap=0.9),
     "bfloat16": DecoderTolerance(first_error=0.02, answer_error=0.02, overlap=0.9),
     "int8": DecoderTolerance(first_error=0.1, answer_error=0.05, overlap=0.9),
-    "int4": DecoderTolerance(first_error=0.5, answer_error=0.15, overlap=0.7),
+    "int4": DecoderTolerance(first_error=0.5, answer_error=0.2, overlap=0.7),
 }
 
 
@@ -68,7 +69,7 @@ def tower_tolerance(manifest: Manifest) -> TowerTolerance:
         EngineError: of no precision that is known.
     """
     kind = manifest.vision_precision or "float32"
-    for suffix, other in (("-tower16", "float16"), ("-tower32", "float32")):
+    for suffix, other in (("-tower16", "float16"), ("-tower32", "float32"), ("-tower8", "int8")):
         if manifest.precision.endswith(suffix):
             kind = other
     if kind not in TOWERS:
