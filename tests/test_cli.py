@@ -335,6 +335,17 @@ def test_an_engine_that_is_not_there_is_named_with_the_command_that_makes_one(
     assert "qwen3vl export" in said
 
 
+@pytest.mark.parametrize("name", ["ground", "serve", "doctor"])
+def test_a_provider_that_is_not_installed_is_named_by_every_command_that_runs_an_engine(
+    name, picture, capsys
+):
+    asked = ground(picture) if name == "ground" else [name]
+    asked += ["--port", "0"] if name == "serve" else []
+    assert cli.main([*asked, "--providers", "cuda", "cpu", "--spinning"]) == 1
+    said = capsys.readouterr()
+    assert "execution providers ['CUDAExecutionProvider'] are not in" in said.out + said.err
+
+
 @pytest.mark.parametrize("path", ["a folder.png", "picture.png/found.png"])
 def test_a_drawn_picture_that_cannot_be_written_is_a_failure(
     scripted, capsys, picture, tmp_path, path

@@ -13,12 +13,12 @@ from ..model.vision_language_model import VisionLanguageModel
 from ..perception import Perception
 from ..remote.loading import remote_model
 from ..remote.remote_server import MAX_PIXELS, ChatProtocol, PictureFormat, RemoteServer
-from .command import add_engine_options, loaded_engine, positive
+from .command import add_running_options, loaded_engine, positive
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """An engine directory, or a server in its place."""
-    add_engine_options(parser)
+    add_running_options(parser)
     server = parser.add_argument_group("a server in place of an engine")
     server.add_argument("--server", metavar="URL", help="for example http://localhost:8000/v1")
     server.add_argument("--model", metavar="NAME", help="as the server calls it")

@@ -35,7 +35,7 @@ def add_command(
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """Which engine, and how it runs."""
+    """Which engine, and how many threads it may take."""
     parser.add_argument(
         "--engines",
         type=Path,
@@ -43,6 +43,11 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         help="engine directory; by default the tiny engine of this package",
     )
     parser.add_argument("--threads", type=int, default=0, help="of the runtime; 0 means all cores")
+
+
+def add_running_options(parser: argparse.ArgumentParser) -> None:
+    """Which engine, and how it runs: what `loaded_engine` goes by."""
+    add_engine_options(parser)
     parser.add_argument(
         "--spinning", action="store_true", help="threads that wait keep their cores busy"
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from .command import Commands, add_command, add_engine_options, loaded_engine
+from .command import Commands, add_command, add_running_options, loaded_engine
 from .examination import Examination, Level, examine
 
 _VERDICTS = {
@@ -19,7 +19,7 @@ _VERDICTS = {
 def add(commands: Commands) -> None:
     """Its arguments."""
     parser = add_command(commands, "doctor", doctor)
-    add_engine_options(parser)
+    add_running_options(parser)
     parser.add_argument("--json", action="store_true", help="print what was found as JSON")
 
 

@@ -9,7 +9,7 @@ import os
 import sys
 
 from ..errors import ConfigError, MissingDependency
-from .command import Commands, add_command, add_engine_options, loaded_engine, positive
+from .command import Commands, add_command, add_running_options, loaded_engine, positive
 
 MEBIBYTE = 1 << 20
 
@@ -17,7 +17,7 @@ MEBIBYTE = 1 << 20
 def add(commands: Commands) -> None:
     """Its arguments."""
     parser = add_command(commands, "serve", serve)
-    add_engine_options(parser)
+    add_running_options(parser)
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen at; by default this machine only"
     )
