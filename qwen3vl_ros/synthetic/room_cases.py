@@ -55,7 +55,7 @@ def room_data(rooms: int, *, first_seed: int = HELD_OUT_SEED) -> DataSet:
         identity={
             "kind": "rooms",
             "first_seed": str(first_seed),
-            "questions": "1",  # another number, other questions
+            "questions": "2",  # another number, other questions
         },
     )
 
