@@ -41,14 +41,14 @@ from .export_memory import export_memory_bytes
 from .golden_outputs import write_golden_outputs
 from .graph_weights import attach_weights
 from .graphs import decoder_graph, head_graph, vision_graph
-from .precisions import BFLOAT16, FLOAT16, FLOAT32, Precision, precision_from_name
+from .precisions import BFLOAT16, FLOAT16, FLOAT32, INT8, Precision, precision_from_name
 from .precisions import PRECISIONS as PRECISIONS
 from .quantization import block_scales
 from .stored_weights import Float32, StoredWeights
 from .streamed_tensor import Progress, save
 
 # As manifests name what the tower's weights are stored in.
-_TOWER_NAMES = {FLOAT32: "float32", FLOAT16: "float16", BFLOAT16: "bfloat16"}
+_TOWER_NAMES = {FLOAT32: "float32", FLOAT16: "float16", BFLOAT16: "bfloat16", INT8: "int8"}
 
 
 def export_checkpoint(

@@ -20,7 +20,8 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from .calibration import CalibratedWeight
 from .expert_operators import attach_experts
 from .half_precision import compute_in_half
-from .precisions import FLOAT16, FLOAT32, Precision
+from .integer_products import integer_product, is_integer_product
+from .precisions import FLOAT16, FLOAT32, INT8, Precision
 from .quantization import ACCURACY_LEVEL, packed_int4
 from .stored_weights import Float32, RoundedWeight, StoredWeights
 from .streamed_tensor import Pieces, StreamedTensor
@@ -57,6 +58,10 @@ def attach_weights(
             attributes = _attributes(weight, precision)
             inputs = [x, *initializers]
             node = ir.node("MatMulNBits", inputs, attributes, domain="com.microsoft")
+        elif precision.stored == INT8 and is_integer_product(weight):
+            read = functools.partial(weights.array, str(weight.name))
+            node, rounded = integer_product(graph, x, weight, read)
+            sources |= rounded
         else:
             # Takes the weight as it lies, so that nobody has to store or make its transpose.
             node = ir.node("FusedMatMul", [x, weight], {"transB": 1}, domain="com.microsoft")
@@ -70,7 +75,7 @@ def attach_weights(
     RemoveUnusedNodesPass()(model)
     if precision.computed == FLOAT16:
         compute_in_half(graph, whole=ROUTER)
-    elif precision.stored != FLOAT32:
+    elif precision.stored not in (FLOAT32, INT8):
         _store_narrow(graph, precision.stored)
     for name, value in graph.initializers.items():
         if value.const_value is None:

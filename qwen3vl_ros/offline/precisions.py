@@ -23,8 +23,9 @@ import onnx_ir as ir
 from ..errors import ConfigError
 
 FLOAT32, FLOAT16, BFLOAT16 = ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16
+INT8 = ir.DataType.INT8
 CALIBRATED_SUFFIX = "-calibrated"
-TOWER_SUFFIXES = {"-tower16": FLOAT16, "-tower32": FLOAT32}
+TOWER_SUFFIXES = {"-tower16": FLOAT16, "-tower32": FLOAT32, "-tower8": INT8}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +41,9 @@ class Precision:
         stored: how floating-point weights are stored.
         computed: what products compute in and the cache holds: float32, or float16 with norms,
             rotation and sums along the depth still in float32.
-        tower_stored, tower_computed: the same of the vision tower, which never has few bits:
-            boxes are read from what it sees, and it is small.
+        tower_stored, tower_computed: the same of the vision tower, which never has as few bits as
+            four: boxes are read from what it sees, and it is small. Stored in int8, its blocks'
+            products are of integers (`integer_products.py`) and all else is float32.
     """
 
     name: str
@@ -93,7 +95,8 @@ def precision_from_name(name: str) -> Precision:
     for suffix, tower in TOWER_SUFFIXES.items():
         usual = _with_usual_tower(name.removesuffix(suffix))
         if name.endswith(suffix) and usual is not None and usual.tower_stored != tower:
-            return replace(usual, name=name, tower_stored=tower, tower_computed=tower)
+            computed = FLOAT32 if tower == INT8 else tower
+            return replace(usual, name=name, tower_stored=tower, tower_computed=computed)
     precision = _with_usual_tower(name)
     if precision is None:
         raise ConfigError(
@@ -133,7 +136,7 @@ def with_calibration(name: str) -> str:
 
 
 def with_tower(name: str, tower: str | None) -> str:
-    """The name of a precision whose tower is of another kind, "float16" or "float32".
+    """The name of a precision whose tower is of another kind: "float16", "float32", "int8".
 
     >>> with_tower("int4", "float16"), with_tower("int4", "float32"), with_tower("int4", None)
     ('int4-tower16', 'int4', 'int4')
