@@ -80,7 +80,8 @@ def test_an_engine_that_is_not_right_is_refused_with_the_numbers(world, engine_d
     with_hashes_made_to_fit(engine_dir)
     node = world.start(load=load_perception, engine_dir=str(engine_dir), threads=1)
     assert not node.is_active
-    world.diagnostic("engine", b"\x02", "the logits along the answer are off by")
+    shown = world.diagnostic("engine", b"\x02", "the logits along the answer are off by")
+    assert "not reached" in {value.key: value.value for value in shown.values}["golden_check"]
     (error,) = [line for line in capfd.readouterr().err.splitlines() if "[ERROR]" in line]
     assert "cannot configure: the engine does not say what the checkpoint's reference" in error
     assert "qwen3vl export --checkpoint" in error
