@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from ..model.vision_language_model import Words
 from .failures import ServerFailures
-from .speech import Speech
+from .speech import Speech, token_count
 
 ENDED = frozenset({"end_turn", "stop_sequence", "tool_use"})
 CUT = frozenset({"max_tokens", "model_context_window_exceeded"})
@@ -99,7 +99,7 @@ class AnthropicAnswer:
         if isinstance(usage, dict):
             counts = {field: usage.get(field) for field in (*INPUT_COUNTS, "output_tokens")}
             self._usage |= {
-                field: count for field, count in counts.items() if isinstance(count, int)
+                field: token_count(count) for field, count in counts.items() if count is not None
             }
 
     def _object(self, values: Mapping[str, object], field: str) -> Mapping[str, object]:

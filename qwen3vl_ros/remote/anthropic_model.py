@@ -175,7 +175,7 @@ class AnthropicModel:
                 raise self._failures.unreachable("no connection in time") from None
             raise self._failures.timed_out() from None
         # Within a stream the library lets those of the HTTP library through.
-        except (anthropic.APIConnectionError, httpx2.TransportError) as error:
+        except (anthropic.APIConnectionError, httpx2.RequestError) as error:
             raise lost(str(error.__cause__ or error)) from None
         except anthropic.APIStatusError as error:
             raise self._failures.refused(
@@ -185,7 +185,7 @@ class AnthropicModel:
             raise self._failures.nonsense(error.message) from None
         except anthropic.APIError as error:
             raise self._failures.broken_off(error.body or error.message) from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._failures.nonsense(f"it is no JSON of an answer ({error})") from None
 
     def _offered(self) -> tuple[str, ...]:
@@ -193,7 +193,7 @@ class AnthropicModel:
         try:
             client = self._client.with_options(max_retries=0)
             listed = client.models.list(extra_headers=self._headers).to_dict(warnings=False)
-        except (anthropic.AnthropicError, ValueError, AttributeError):
+        except (anthropic.AnthropicError, ValueError, RecursionError, AttributeError):
             return ()
         models = listed.get("data")
         entries = models if isinstance(models, list) else []

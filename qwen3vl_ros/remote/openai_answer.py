@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from ..model.vision_language_model import Words
 from .failures import ServerFailures
-from .speech import Speech, SpokenToken
+from .speech import Speech, SpokenToken, token_count
 
 # "eos_token" and "stop_sequence" are Text Generation Inference's.
 ENDED = frozenset({"stop", "tool_calls", "function_call", "eos_token", "stop_sequence"})
@@ -78,8 +78,8 @@ class OpenAIAnswer:
             text=self._speech.text,
             confidence=self._speech.confidence(self._tokens) if self._tokens_are_whole else None,
             ended=ended,
-            prompt_tokens=self._count("prompt_tokens"),
-            answer_tokens=self._count("completion_tokens"),
+            prompt_tokens=token_count(self._usage.get("prompt_tokens")),
+            answer_tokens=token_count(self._usage.get("completion_tokens")),
             passes=0,
         )
 
@@ -107,10 +107,6 @@ class OpenAIAnswer:
         if text is not None and not isinstance(text, str):
             raise self._failures.nonsense(f"'{field}' is a {type(text).__name__}, expected text")
         return text or ""
-
-    def _count(self, field: str) -> int:
-        count = self._usage.get(field)
-        return count if isinstance(count, int) else 0
 
 
 def _token(entry: object) -> SpokenToken | None:

@@ -187,7 +187,7 @@ class OpenAIModel:
             raise self._failures.nonsense(error.message) from None
         except openai.APIError as error:  # within a stream
             raise self._failures.broken_off(error.body or error.message) from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._failures.nonsense(f"it is no JSON of an answer ({error})") from None
 
     def _offered(self) -> tuple[str, ...]:
@@ -195,7 +195,7 @@ class OpenAIModel:
         try:
             client = self._client.with_options(max_retries=0)
             listed = client.models.list(extra_headers=self._headers).to_dict(warnings=False)
-        except (openai.OpenAIError, ValueError, AttributeError):
+        except (openai.OpenAIError, ValueError, RecursionError, AttributeError):
             return ()
         models = listed.get("data")
         entries = models if isinstance(models, list) else []

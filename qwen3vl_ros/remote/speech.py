@@ -27,6 +27,7 @@ from ..model.vision_language_model import Confidence, Span
 
 # What a server may keep to itself at the end of an answer though the model wrote it.
 _END = r"\s*(?:<\|im_end\|>|<\|endoftext\|>)?\s*"
+MOST_TOKENS = 100_000_000  # more than any context holds
 _OPENED = rf"\s*(?:{re.escape(BEGIN_OF_THINKING)}\s*)?"
 _CLOSED = rf"\s*(?:{re.escape(END_OF_THINKING)})?\s*"
 
@@ -127,7 +128,8 @@ class Speech:
         Args:
             tokens: all of the answer's, in order.
         """
-        if not tokens or self._calls or any(math.isnan(token.logprob) for token in tokens):
+        are_numbers = all(math.isfinite(token.logprob) for token in tokens)
+        if not tokens or self._calls or not are_numbers:
             return None
         spelled, ends = _spelled(tokens)
         if spelled is None:
@@ -158,6 +160,13 @@ class Speech:
             self._length += len(piece)
             if self._on_text is not None:
                 self._on_text(piece)
+
+
+def token_count(told: object) -> int:
+    """A count of tokens as a server tells it; 0 where it is none."""
+    if isinstance(told, bool) or not isinstance(told, int):
+        return 0
+    return told if 0 <= told <= MOST_TOKENS else 0
 
 
 def _spelled(tokens: Sequence[SpokenToken]) -> tuple[str | None, list[int]]:

@@ -198,6 +198,7 @@ def test_nor_may_a_stream_fall_silent(server, protocol, ask):
         pytest.param(Reply(body=""), id="nothing"),
         pytest.param(Reply(body=[1, 2]), id="a-list"),
         pytest.param(Reply(body="null"), id="null"),
+        pytest.param(Reply(body="[" * 100_000), id="nested-without-end"),
         pytest.param(Reply(body={}), id="an-empty-object"),
         pytest.param(Reply(body={"choices": None, "content": "Hi"}), id="of-other-types"),
         pytest.param(Reply(body={"choices": [], "content": [3]}), id="of-other-parts"),
@@ -254,6 +255,21 @@ def test_a_connection_that_breaks_within_a_stream_is_told_of_as_such(server, pro
     with pytest.raises(RemoteError, match=r"broke the answer off \(peer closed connection"):
         ask(on_text=len)
     assert len(server.asked) == 1
+
+
+def test_a_stream_that_cannot_be_unpacked_is_told_of(server, protocol, ask):
+    whole = stream_of(protocol, "Hi")
+    server.play(Reply(events=whole.events, headers={"content-encoding": "gzip"}))
+    with pytest.raises(RemoteError, match=r"broke the answer off .*decompress"):
+        ask(on_text=len)
+
+
+def test_a_stream_nested_without_end_is_told_of(server, protocol, ask):
+    kind = "content_block_start"  # without a name the Anthropic library passes an event over
+    hostile = f"event: {kind}\ndata: {'[' * 100_000}\n\n"
+    server.play(Reply(body=hostile, content_type="text/event-stream"))
+    with pytest.raises(RemoteError, match="cannot be read"):
+        ask(on_text=len)
 
 
 def test_a_stream_of_garbage_is_told_of(server, protocol, ask):

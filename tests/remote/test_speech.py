@@ -9,7 +9,7 @@ from qwen3vl_ros.errors import AnswerError, RemoteError
 from qwen3vl_ros.language.chat_template import ChatStyle
 from qwen3vl_ros.language.reading import answer_start, thought_in
 from qwen3vl_ros.language.tool_calls import parse_step
-from qwen3vl_ros.remote.speech import Speech, SpokenToken
+from qwen3vl_ros.remote.speech import Speech, SpokenToken, token_count
 
 INSTRUCT, THINKING = ChatStyle.INSTRUCT, ChatStyle.THINKING
 
@@ -172,5 +172,22 @@ def test_tokens_that_do_not_spell_the_answer_give_no_confidence(parts, pieces):
     assert speech(**parts).confidence(tokens(*pieces)) is None
 
 
-def test_a_probability_that_is_no_number_gives_none():
-    assert speech(words="a").confidence([SpokenToken(data=b"a", logprob=float("nan"))]) is None
+@pytest.mark.parametrize("logprob", ["nan", "inf", "-inf"])
+def test_a_probability_that_is_no_number_gives_none(logprob):
+    assert speech(words="a").confidence([SpokenToken(data=b"a", logprob=float(logprob))]) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "count"),
+    [
+        pytest.param(7, 7, id="a count"),
+        pytest.param(None, 0, id="nothing"),
+        pytest.param(-1, 0, id="negative"),
+        pytest.param(10**30, 0, id="more than any context holds"),
+        pytest.param(True, 0, id="true"),
+        pytest.param(2.0, 0, id="a fraction's type"),
+        pytest.param("3", 0, id="words"),
+    ],
+)
+def test_a_count_that_is_none_counts_as_not_told(told, count):
+    assert token_count(told) == count

@@ -47,6 +47,16 @@ def on_server(url: str, **more) -> dict:
     return {"server_url": url, "server_model": "tiny", "model_boxes": False, "load": None, **more}
 
 
+def test_a_server_that_counts_nonsense_does_not_end_the_node(world, server):
+    reply = openai_reply(ONE_MUG)
+    reply.body["usage"] = {"prompt_tokens": 10**30, "completion_tokens": -1}
+    server.play(reply)
+    world.start(**on_server(server.url))
+    status = world.spin_through_a_picture()
+    assert status.outcome == InferenceStatus.OK, status.message
+    assert (status.prompt_tokens, status.answer_tokens) == (0, 0), "as of one that does not tell"
+
+
 def test_a_server_answers_the_standing_question_and_scores_it_does_not_give_are_not_numbers(
     world, server, monkeypatch
 ):
