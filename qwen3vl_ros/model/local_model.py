@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from ..errors import ContextError
 from ..image.preprocess import PreprocessConfig, load_preprocess_config, patches_from_image
-from ..image.video import VideoConfig, load_video_config, patches_from_clip
+from ..image.video import patches_from_clip
+from ..image.video_config import VideoConfig, load_video_config
 from ..language.chat import Chat, Picture, Video
 from ..language.chat_template import ChatStyle, load_chat_style, prompt_from_chat
 from ..language.tokenizer import TextStream, Tokenizer, load_tokenizer

@@ -25,12 +25,10 @@ from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata
 
 from qwen3vl_ros.errors import ConfigError, FrameError
-from qwen3vl_ros.image.video import (
+from qwen3vl_ros.image.video import patches_from_clip, resized_frame_size, sampled_indices
+from qwen3vl_ros.image.video_config import (
     VideoConfig,
     load_video_config,
-    patches_from_clip,
-    resized_frame_size,
-    sampled_indices,
     video_config_from_dict,
 )
 from qwen3vl_ros.scene.camera import Frame
