@@ -171,7 +171,7 @@ def _untrusted(chat: Chat) -> Iterator[str]:
     """Every piece of text that somebody else than this file wrote."""
     yield from map(_signature, chat.tools)
     for message in chat.messages:
-        yield from (part for part in message.parts if isinstance(part, str))
+        yield message.words  # joined, for a token may be cut in two
         yield message.thought
         for call in message.calls:
             yield call.name
