@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from qwen3vl_ros.image.preprocess import load_preprocess_config
-from qwen3vl_ros.model.local_model import load_video_config
+from qwen3vl_ros.image.video_config import load_video_config
 from qwen3vl_ros.language.chat_template import ChatStyle
 from qwen3vl_ros.language.tokenizer import Tokenizer, load_tokenizer
 from qwen3vl_ros.model.decoder import Decoder

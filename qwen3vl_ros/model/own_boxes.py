@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..errors import AnswerError, ContextError
+from ..errors import AnswerError, ContextError, RemoteError
 from ..scene.box_matching import matched_boxes
 from ..scene.camera import Frame
 from ..scene.detections import Detection2D, Detection3D, Query, Task
@@ -31,7 +31,7 @@ def own_boxes(
     """For each 2D detection of `query` the model's own 3D box, or None; and remarks.
 
     Asks only after what holds a detection that `lifted` has no box for. A 3D answer that cannot
-    be read, or does not fit, is a remark: the 2D answer stands.
+    be read, does not fit, or that a server fails to give, is a remark: the 2D answer stands.
     """
     boxes: list[Detection3D | None] = [None] * len(detections)
     notes = []
@@ -47,7 +47,7 @@ def own_boxes(
         question = replace(query, task=Task.DETECT_3D, text=words, categories=())
         try:
             reply = answerer.ask(question, sight, width=width, height=height, watch=watch)
-        except (AnswerError, ContextError) as error:
+        except (AnswerError, ContextError, RemoteError) as error:
             notes.append(f"no 3D box of '{words}' from the model: {error}")
             continue
         found = matched_boxes(

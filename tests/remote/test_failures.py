@@ -10,7 +10,10 @@ import pytest
 from qwen3vl_ros.errors import ContextError, QueryError, RemoteError
 from qwen3vl_ros.language.chat import Chat, Message, Role
 from qwen3vl_ros.model.stopwatch import Stopwatch
-from qwen3vl_ros.remote.remote_server import ChatProtocol
+from qwen3vl_ros.perception import Perception
+from qwen3vl_ros.remote.loading import remote_model
+from qwen3vl_ros.remote.remote_server import ChatProtocol, RemoteServer
+from qwen3vl_ros.scene.detections import Query, Task
 from tests.remote.scripted_server import (
     SOON,
     Reply,
@@ -114,6 +117,20 @@ def test_the_servers_words_are_found_wherever_they_stand(server, ask, body):
     server.play(Reply(status=400, body=body))
     with pytest.raises(RemoteError, match=r"\(out of tea\)"):
         ask()
+
+
+def test_a_server_that_fails_the_second_question_leaves_the_first_answer_standing(
+    server, protocol, frame
+):
+    """The second is for the model's own 3D boxes; a 2D answer was once lost with it."""
+    box = '[{"bbox_2d": [100, 200, 300, 400], "label": "mug"}]'
+    server.play(answer_of(protocol, box), refusal(500))
+    asked = RemoteServer(base_url=server.url, model="tiny", protocol=protocol, max_retries=0)
+    grounding = Perception(remote_model(asked)).ground(frame, Query(task=Task.REFER, text="mug"))
+    assert [found.label for found in grounding.detections_2d] == ["mug"]
+    assert grounding.detections_3d == ()
+    (said,) = [note for note in grounding.notes if "no 3D box of 'mug' from the model" in note]
+    assert "answered 500" in said
 
 
 def test_long_words_of_a_server_are_cut(server, ask):
