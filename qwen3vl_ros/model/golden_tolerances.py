@@ -59,6 +59,7 @@ DECODERS: Mapping[str, DecoderTolerance] = {
     "bfloat16": DecoderTolerance(first_error=0.02, answer_error=0.02, overlap=0.9),
     "int8": DecoderTolerance(first_error=0.1, answer_error=0.05, overlap=0.9),
     "int4": DecoderTolerance(first_error=0.5, answer_error=0.2, overlap=0.7),
+    "int4-128": DecoderTolerance(first_error=0.5, answer_error=0.25, overlap=0.7),
 }
 
 
