@@ -63,7 +63,7 @@ def export_for_tensorrt(
 
     Raises:
         CheckpointError: a file or tensor is missing or misshapen, or holds a number too large.
-        ConfigError: experts, blocks that do not fit, or a cache too short for one picture.
+        ConfigError: blocks that do not fit, or a cache too short for one picture.
         EngineError: `graph_dir` holds something else, or is being written.
     """
     config = load_model_config(checkpoint_dir)

@@ -20,7 +20,6 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import Dim
 
-from ..errors import ConfigError
 from ..model_config import ModelConfig, TextConfig, VisionConfig
 from .checkpoint import EMBEDDING, HEAD
 from .graphs import DEEPSTACK_LAYERS, EXAMPLE, _traced
@@ -80,15 +79,7 @@ def decoder_graph(
     `present_...` has the buffer's shape where it is the buffer (`FUSED`), and (B, kv_heads, T,
     head_dim) where it is the rows of this pass (`PLAIN`). The length of the buffer is a number,
     not an axis: TensorRT writes into caches of a fixed length only.
-
-    Raises:
-        ConfigError: the decoder has experts, for which there is no standard operator.
     """
-    if config.num_experts:
-        raise ConfigError(
-            f"the decoder has {config.num_experts} experts a layer, and standard ONNX operators "
-            "cannot choose among them without computing all; export the onnxruntime flavour"
-        )
     return _decoder_graph(config, operators, width, cache_length).clone()
 
 

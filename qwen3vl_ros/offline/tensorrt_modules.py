@@ -23,21 +23,25 @@ from torch import Tensor, nn
 from .graph_modules import CachedDecoder
 from .graphs import OPSET
 from .reference_decoder import RMSNorm, TextAttention
+from .reference_experts import SparseMLP
 from .reference_rotation import rotated
 from .reference_vision import VisionAttention
 from .tensorrt_choices import OperatorSet as OperatorSet
+from .tensorrt_experts import AllExperts
 
 HIDDEN_KEY = -60000.0  # a score beside which no other matters, still a float16
 
 
 def exchanged(module: nn.Module, operators: OperatorSet) -> nn.Module:
-    """The module with attention, and for `FUSED` norms, exchanged at any depth; weights shared."""
+    """The module with attention, experts, and for `FUSED` norms, exchanged at any depth."""
     fused = operators is OperatorSet.FUSED
     for name, child in list(module.named_children()):
         if isinstance(child, VisionAttention):
             setattr(module, name, _TowerAttention(child, fused=fused))
         elif isinstance(child, TextAttention):
             setattr(module, name, _CachedAttention(child, fused=fused))
+        elif isinstance(child, SparseMLP):
+            setattr(module, name, AllExperts(child))
         elif isinstance(child, RMSNorm) and fused:
             setattr(module, name, _FusedNorm(child))
         else:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights of the `tensorrt` flavour: float, or four bits behind DequantizeLinear.
 
-Knows TensorRT's rules for four-bit weights and onnx_ir, no model. A row of a weight (out, in) is
-cut into blocks along `in`, each with one scale; a weight is `scale * q` with q in -8..7. TensorRT
-demands scales above zero and no zero point, which the other flavour's rounding (`quantization.py`,
-scales of either sign) does not give, so rounding is done here anew: of the scales that let the
-largest weight of a block take 7 or 8, the one that errs less is taken.
+Knows TensorRT's rules for four-bit weights and onnx_ir, no model. Linears get four bits; experts
+and their router keep floats. A row of a weight (out, in) is cut into blocks along `in`, each with
+one scale; a weight is `scale * q` with q in -8..7. TensorRT demands scales above zero and no zero
+point, which the other flavour's rounding (`quantization.py`, scales of either sign) does not give,
+so rounding is done here anew: of the scales that let the largest weight of a block take 7 or 8,
+the one that errs less is taken.
 
 Nothing is read here: numbers are read when the model is saved, some rows at a time.
 """
@@ -23,8 +24,10 @@ import onnx_ir as ir
 
 from ..errors import ConfigError
 from .calibration import CalibratedWeight
+from .checkpoint import is_expert_tensor
 from .stored_weights import Float32, StoredWeights
-from .streamed_tensor import NARROW_KINDS, StreamedTensor
+from .streamed_tensor import NARROW_KINDS, Pieces, StreamedTensor
+from .tensorrt_experts import ROUTER, expert_pieces
 from .tensorrt_operators import INT4_OPSET
 
 LEAST_SCALE = 2.0**-14  # the smallest normal float16; a block of zeros has it too
@@ -161,18 +164,23 @@ def attach_weights(
             graph.opset_imports[""] = max(graph.opset_imports[""], INT4_OPSET)
     for name, value in list(graph.initializers.items()):
         if value.const_value is None:
-            value.const_value = StreamedTensor(value, functools.partial(weights.pieces, name))
+            pieces: Pieces = functools.partial(weights.pieces, name)
+            if is_expert_tensor(name):
+                assert value.shape is not None
+                pieces = functools.partial(expert_pieces, weights, name, value.shape.numpy()[1])
+            value.const_value = StreamedTensor(value, pieces)
 
 
 def _linears(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Value]]:
-    """Every transpose of an initializer that a MatMul takes, and that initializer."""
+    """Every transpose of an initializer that a MatMul takes, and that initializer; no routers."""
     for node in graph:
         if node.op_type != "MatMul" or node.inputs[1] is None:
             continue
         transpose = node.inputs[1].producer()
         if transpose is not None and transpose.op_type == "Transpose":
             weight = transpose.inputs[0]
-            if weight is not None and weight.is_initializer():
+            is_weight = weight is not None and weight.is_initializer()
+            if weight is not None and is_weight and not str(weight.name).endswith(ROUTER):
                 yield transpose, weight
 
 

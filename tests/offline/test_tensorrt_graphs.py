@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -174,11 +173,3 @@ def test_graphs_are_valid_onnx_of_their_opset(save, name, operators):
 def test_rows_that_are_no_whole_blocks_are_refused(save):
     with pytest.raises(ConfigError, match=r"down_proj.weight has rows of 80.*multiple of 32"):
         save("decoder", OperatorSet.FUSED, "float16", 32)
-
-
-def test_experts_are_refused(config):
-    text = dataclasses.replace(
-        config.text, num_experts=8, num_experts_per_tok=2, moe_intermediate_size=32
-    )
-    with pytest.raises(ConfigError, match=r"8 experts .* export the onnxruntime flavour"):
-        decoder_graph(text, operators=OperatorSet.FUSED, width="float16", cache_length=384)
