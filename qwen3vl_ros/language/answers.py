@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """One door to every task's reader: the words that answer a query become its value.
 
-Knows which task has which reader, and nothing of how they read.
+Knows which task has which reader, and when an answer that was cut off may still be whole; nothing
+of how they read.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TypeAlias
 
 from ..scene.answers import Count, Moment, Step, TextSpan, TimedBox
@@ -26,6 +28,9 @@ AnyReading: TypeAlias = (
     | Reading[tuple[Moment, ...]]
     | Reading[tuple[TimedBox, ...]]
 )
+
+# Their readers are told whether the words ended.
+_IN_WORDS = (Task.ASK, Task.COMPARE, Task.ZOOM, Task.ACT)
 
 
 def read_answer(
@@ -52,6 +57,32 @@ def read_answer(
     Raises:
         AnswerError: the answer cannot be read; this is never "nothing there".
     """
+    reading = _read(
+        text,
+        query,
+        width=width,
+        height=height,
+        duration_s=duration_s,
+        ended=ended,
+        thinking=thinking,
+    )
+    # Only a list that is closed says that no more comes; objects line by line do not.
+    closing = ("]", "}") if query.task is Task.LIST_EVENTS else "]"
+    if ended or query.task in _IN_WORDS or text.rstrip("` \n").endswith(closing):
+        return reading
+    return replace(reading, complete=False)
+
+
+def _read(
+    text: str,
+    query: Query,
+    *,
+    width: int,
+    height: int,
+    duration_s: float,
+    ended: bool,
+    thinking: bool,
+) -> AnyReading:
     task, most = query.task, query.max_objects
     if task is Task.SPOT_TEXT:
         return parse_text_spans(

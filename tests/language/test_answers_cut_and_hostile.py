@@ -69,6 +69,26 @@ def test_cut_at_every_byte_an_answer_yields_the_start_of_itself_or_an_error(task
     assert longest
 
 
+@pytest.mark.parametrize(
+    ("task", "one"),
+    [
+        (Task.DETECT, box()),
+        (Task.POINT, point()),
+        (Task.DETECT_3D, box_3d()),
+        (Task.SPOT_TEXT, text_span()),
+        (Task.COUNT, point()),
+        (Task.TRACK, timed()),
+    ],
+    ids=lambda value: value.value if isinstance(value, Task) else "",
+)
+def test_cut_off_between_objects_an_answer_is_whole_only_if_its_list_is_closed(task, one):
+    """Objects line by line say nowhere that no more come; cut there, they were once all."""
+    assert not read(f"{one}\n", task, ended=False).complete
+    assert not read(f"{listed(one)}\nAnd:", task, ended=False).complete
+    assert read(listed(one), task, ended=False).complete
+    assert read(one, task, ended=True).complete
+
+
 @pytest.mark.parametrize("task", Task, ids=lambda task: task.value)
 def test_a_thought_that_does_not_end_is_no_answer_whatever_stands_in_it(task):
     for text in (*WHOLE.values(), "[]", "{}"):
