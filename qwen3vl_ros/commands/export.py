@@ -67,8 +67,10 @@ def export(options: argparse.Namespace) -> int:
     """Write the engines of a checkpoint, one directory a precision."""
     with workshop("export"):
         from ..offline.export import export_checkpoint
+        from ..offline.export_memory import memory_line
         from ..offline.precisions import with_calibration, with_tower
 
+    print(memory_line(options.checkpoint, golden=not options.no_golden))
     # All of them before the first is written: a wrong name shall not cost an export.
     names = [with_calibration(n) if options.calibrate else n for n in options.precision]
     for precision in [with_tower(name, options.tower) for name in names]:

@@ -7,9 +7,12 @@ outputs, and one layer's experts, which are turned while they are written.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
-from ..model_config import ModelConfig
+from ..model_config import ModelConfig, load_model_config
+from ..runtime.free_memory import free_memory_bytes
 from .reference_decoder import DecoderLayer
 from .streamed_reference import KEPT_BYTES
 
@@ -36,3 +39,15 @@ def export_memory_bytes(config: ModelConfig, *, golden: bool) -> int:
     stays = min(KEPT_BYTES, sum(sizes)) + min(_HEAP_BYTES, sum(sizes))
     asking = 2 * max(sizes) + stays if golden else 0
     return _WORKSHOP_BYTES + max(asking, 2 * _FLOAT_BYTES * experts)
+
+
+def memory_line(checkpoint_dir: Path, *, golden: bool) -> str:
+    """For a person, before an export: what it needs, and what there is.
+
+    Raises:
+        ConfigError: the checkpoint's config cannot be read.
+    """
+    needed = export_memory_bytes(load_model_config(checkpoint_dir), golden=golden)
+    free = free_memory_bytes()
+    there = "nobody knows how much is" if free is None else f"{free / 1e9:.2f} GB are"
+    return f"memory: about {needed / 1e9:.2f} GB needed, {there} free"

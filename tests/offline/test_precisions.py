@@ -257,7 +257,8 @@ def test_the_command_offers_every_precision_and_takes_what_manifests_name(
         f"onnxruntime-{name}": name for name in ("int4-tower16", "int8-tower16")
     }
     said, bars = capsys.readouterr()
-    assert [line.split(":")[0] for line in said.splitlines()] == ["int4-tower16", "int8-tower16"]
+    begun = [line.split(":")[0] for line in said.splitlines()]
+    assert begun == ["memory", "int4-tower16", "int8-tower16"]
     assert "peak resident memory" in said
     assert bars == ""  # nobody watches
 
