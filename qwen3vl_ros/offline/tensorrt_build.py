@@ -32,10 +32,12 @@ from .tensorrt_choices import release_from_version
 from .tensorrt_profiles import Lengths, Profile, lengths_of, profiles_of
 
 GRAPHS_FLAVOUR = "tensorrt-onnx"
-# Peak memory of a build for each byte of a graph's weights. Of TensorRT-RTX measured
-# (docs/bench/tensorrt_2b.json); of TensorRT on a device assumed, and not yet measured there.
-MEMORY_PER_WEIGHT_BYTE = {"tensorrt-rtx": 3.5, "tensorrt": 3.5}
-MEMORY_OF_A_BUILDER = 1_000_000_000
+# Peak memory of a build, beside what Python takes: so many times the weights of the largest graph,
+# of which four-bit ones are unpacked to a byte each. Measured of TensorRT-RTX 1.7 on the true 2B
+# shape (docs/bench/tensorrt_2b.json: 4.3 to 5.0 GB of int4, 8.5 to 9.1 GB of float16); of TensorRT on a
+# device assumed to be alike, and not yet measured there.
+MEMORY_PER_WEIGHT_BYTE = 3.0
+MEMORY_OF_A_BUILDER = 500_000_000
 
 Report = Callable[[str, str], None]  # what is built, and what is being done to it
 
@@ -61,7 +63,7 @@ def build_plans(graph_dir: Path, engine_dir: Path, recipe: Recipe, report: Repor
     report("graphs", "checking")
     graphs = verify_engine_dir(graph_dir, flavour=GRAPHS_FLAVOUR)
     _check_graphs(graphs, recipe)
-    check_memory(memory_needed(graphs, recipe.flavour), free_memory_bytes())
+    check_memory(memory_needed(graphs), free_memory_bytes())
     lengths = lengths_of(recipe, load_preprocess_config(graph_dir))
     names = zip(GRAPH_FILES[GRAPHS_FLAVOUR], GRAPH_FILES[recipe.flavour], strict=True)
     profiles: dict[str, tuple[Profile, ...]] = {}
@@ -92,13 +94,15 @@ def build_plans(graph_dir: Path, engine_dir: Path, recipe: Recipe, report: Repor
         )
 
 
-def memory_needed(graphs: Manifest, flavour: str) -> int:
+def memory_needed(graphs: Manifest) -> int:
     """Bytes that building the largest of the plans takes at its peak, about."""
+    unpacked = 2 if graphs.precision.startswith("int4") else 1
     sizes = (
         sum(entry.size_bytes for name, entry in graphs.files.items() if name.startswith(graph))
+        * (1 if graph.startswith("vision") else unpacked)
         for graph in GRAPH_FILES[GRAPHS_FLAVOUR]
     )
-    return MEMORY_OF_A_BUILDER + int(max(sizes) * MEMORY_PER_WEIGHT_BYTE[flavour])
+    return MEMORY_OF_A_BUILDER + int(max(sizes) * MEMORY_PER_WEIGHT_BYTE)
 
 
 def check_memory(needed: int, free: int | None) -> None:

@@ -24,6 +24,7 @@ from qwen3vl_ros.runtime.loading import load_engines
 from qwen3vl_ros.runtime.manifest import (
     MANIFEST_FILE,
     FileEntry,
+    Manifest,
     read_manifest,
     verify_engine_dir,
     write_manifest,
@@ -232,21 +233,24 @@ def test_without_the_recipes_tensorrt_it_is_said_what_to_install(tmp_path):
         build_plans(tmp_path, tmp_path / "engine", load_recipe("orin-nx"), quiet)
 
 
-def test_memory_is_counted_by_the_largest_of_the_graphs(graphs):
-    manifest = dataclasses.replace(
-        read_manifest(graphs(FUSED)),
-        files={
-            "vision.onnx": FileEntry(sha256="0" * 64, size_bytes=1),
-            "vision.onnx.data": FileEntry(sha256="0" * 64, size_bytes=800_000_000),
-            "decoder.onnx": FileEntry(sha256="0" * 64, size_bytes=0),
-            "decoder.onnx.data": FileEntry(sha256="0" * 64, size_bytes=2_000_000_000),
-            "embed_tokens.npy": FileEntry(sha256="0" * 64, size_bytes=9_000_000_000),
-        },
-    )
-    assert memory_needed(manifest, "tensorrt-rtx") > 2_000_000_000
-    smaller = {name: entry for name, entry in manifest.files.items() if "decoder" not in name}
-    less = memory_needed(dataclasses.replace(manifest, files=smaller), "tensorrt-rtx")
-    assert less < memory_needed(manifest, "tensorrt-rtx")
+def graphs_of(precision: str, **gigabytes: float) -> Manifest:
+    """A manifest of graphs whose weights have these sizes."""
+    sizes = {f"{graph}.onnx.data": int(size * 1e9) for graph, size in gigabytes.items()}
+    files = {name: FileEntry(sha256="0" * 64, size_bytes=size) for name, size in sizes.items()}
+    tiny = read_manifest(ROOT / "engines" / "tiny" / "onnxruntime-int4")
+    return dataclasses.replace(tiny, precision=precision, files=files)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "measured_gb"),
+    [
+        # docs/bench/tensorrt_2b.json
+        pytest.param(graphs_of("int4", vision=0.81, decoder=0.79, lm_head=0.18), 4.96, id="int4"),
+        pytest.param(graphs_of("float16", vision=0.81, decoder=2.82), 9.08, id="float16"),
+    ],
+)
+def test_what_a_build_needs_is_what_builds_of_2b_took(manifest, measured_gb):
+    assert memory_needed(manifest) / 1e9 == pytest.approx(measured_gb, rel=0.1)
 
 
 def test_too_little_memory_is_said_before_a_build_begins():
