@@ -34,8 +34,8 @@ from .tensorrt_profiles import Lengths, Profile, lengths_of, profiles_of
 GRAPHS_FLAVOUR = "tensorrt-onnx"
 # Peak memory of a build, beside what Python takes: so many times the weights of the largest graph,
 # of which four-bit ones are unpacked to a byte each. Measured of TensorRT-RTX 1.7 on the true 2B
-# shape (docs/bench/tensorrt_2b.json: 4.3 to 5.0 GB of int4, 8.5 to 9.1 GB of float16); of TensorRT on a
-# device assumed to be alike, and not yet measured there.
+# shape (docs/bench/tensorrt_2b.json: 4.3 to 5.0 GB of int4, 8.5 to 9.1 GB of float16). Of TensorRT
+# on a device it is assumed to be alike, and was not yet measured.
 MEMORY_PER_WEIGHT_BYTE = 3.0
 MEMORY_OF_A_BUILDER = 500_000_000
 
