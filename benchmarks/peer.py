@@ -53,6 +53,8 @@ def answer(peer: Peer) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         told = run(**asked)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        if told is not None:
+            print(f"the whole request took {wall:.3f} s, {cpu:.3f} s of CPU", file=sys.stderr)
         passes = asked.get("passes", 1)
         reply = {
             "wall_s": (wall if told is None else told) / passes,

@@ -52,20 +52,20 @@ def add(commands: Commands) -> None:
 def run_bench(options: argparse.Namespace) -> int:
     """Time an engine's vision, prefill and decoding here, beside what memory allows."""
     with workshop("bench"):
-        from ..offline import bench
+        from ..offline import bench, bench_plan
         from ..offline.bench_report import table
 
     manifest = read_manifest(options.engines)
     room = manifest.cache_length
-    plan = bench.BenchPlan(
+    plan = bench_plan.BenchPlan(
         image_tokens=tuple(options.image_tokens or ())
-        or bench.sizes_that_fit(
-            bench.IMAGE_TOKENS,
+        or bench_plan.sizes_that_fit(
+            bench_plan.IMAGE_TOKENS,
             most=min(manifest.max_visual_tokens, room - options.text_tokens),
         ),
         text_tokens=options.text_tokens,
         cached_tokens=tuple(options.cached_tokens or ())
-        or bench.sizes_that_fit(bench.CACHED_TOKENS, most=room - max(options.windows)),
+        or bench_plan.sizes_that_fit(bench_plan.CACHED_TOKENS, most=room - max(options.windows)),
         windows=tuple(options.windows),
         rounds=options.rounds,
         passes=options.passes,

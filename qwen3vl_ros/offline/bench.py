@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How fast one engine is on this machine, stage by stage, and how near to what memory allows.
 
-Knows what to measure (`BenchPlan`, `Stage`) and how to compare (`taking_turns.py`); what comes out
+Is told what to measure (`bench_plan.py`) and how to compare (`taking_turns.py`); what comes out
 are plain values. All stages take turns with a plain read of memory, so that a pass is held against
 the bandwidth of its own minute.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -20,81 +20,17 @@ from ..runtime.engine import Engine
 from ..runtime.loading import Engines, load_engines
 from ..runtime.manifest import Manifest
 from ..runtime.onnxruntime_engine import OnnxRuntimeEngine
+from .bench_plan import LARGER, BenchPlan, Stage, stages_of
 from .computer import computer_facts, load_average
 from .engine_passes import EnginePasses
 from .memory_floor import ReadProbe, bytes_of_cache, bytes_of_weights, share_of_floor
 from .precisions import precision_from_name
 from .taking_turns import Effort, effort_of, in_turns, median_cpu, median_ratio, median_wall
 
-# A picture of 640x480 and one of 1024x1024; a short prompt and a long conversation.
-IMAGE_TOKENS, CACHED_TOKENS, WINDOWS = (300, 1024), (512, 4096), (1, 2, 8, 32)
 PACKAGES = ("onnxruntime", "numpy")
-LARGER = 2  # times the engine's cache: what a pass behind as many tokens takes over more room
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BenchPlan:
-    """What to measure.
-
-    Attributes:
-        image_tokens: of pictures, to encode and to prefill.
-        text_tokens: of the prompt around a picture.
-        cached_tokens: behind which one token is decoded.
-        windows: rows of a pass behind the fewest cached tokens, beginning with 1: what several
-            rows at once cost.
-        rounds: how often each stage has its turn.
-        passes: of a turn, where passes are as short as those of decoding.
-        threads: of the engine, and of the read of memory.
-        read_megabytes: size of that read.
-    """
-
-    image_tokens: tuple[int, ...]
-    text_tokens: int
-    cached_tokens: tuple[int, ...]
-    windows: tuple[int, ...]
-    rounds: int
-    passes: int
-    threads: int
-    read_megabytes: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stage:
-    """One kind of pass, and its size.
-
-    Attributes:
-        kind: "vision", "prefill" or "decode"; or "read", of memory, by nobody's engine.
-        image_tokens: of a vision or prefill.
-        rows: tokens of a pass of decoding.
-        cached_tokens: before it.
-        cache_length: room in the cache.
-    """
-
-    kind: str
-    image_tokens: int | None = None
-    rows: int | None = None
-    cached_tokens: int | None = None
-    cache_length: int | None = None
-
-    def sizes(self) -> dict[str, int]:
-        """Those that a pass of its kind has."""
-        return {k: v for k, v in asdict(self).items() if isinstance(v, int)}
-
-    def __str__(self) -> str:
-        return " ".join([self.kind, *map(str, self.sizes().values())])
-
-
+SWEEPS = 3  # of memory, in its turn
 READ = Stage(kind="read")
 OnTurn = Callable[[str, int, int], None]
-
-
-def sizes_that_fit(usual: Sequence[int], *, most: int) -> tuple[int, ...]:
-    """Those of the usual sizes that an engine takes; its own largest where it takes none.
-
-    >>> sizes_that_fit((300, 1024), most=512), sizes_that_fit((300, 1024), most=75)
-    ((300,), (75,))
-    """
-    return tuple(size for size in usual if size <= most) or (most,)
 
 
 def bench(
@@ -136,8 +72,7 @@ def bench(
     for task in tasks.values():
         task()  # a size's first pass makes its buffers
     probe = ReadProbe(threads=plan.threads, megabytes=plan.read_megabytes)
-    speeds: list[float] = []
-    tasks[READ] = partial(effort_of, lambda: speeds.append(probe()))
+    tasks[READ] = partial(effort_of, probe, times=SWEEPS)
     total = plan.rounds * len(tasks)
     turns = in_turns(
         tasks,
@@ -150,43 +85,18 @@ def bench(
         "running": str(engines.running),
         "engine": _engine_facts(engines, config.text, weights),
         "plan": asdict(plan),
-        "read_bandwidth_gb_s": round(statistics.median(speeds) / 1e9, 2),
+        "read_bandwidth_gb_s": round(probe.nbytes / median_wall(turns[READ]) / 1e9, 2),
         "stages": [
             {
                 "stage": stage.kind,
                 **stage.sizes(),
                 **_times(turns[stage]),
-                **_against(stage, turns, speeds, engines.manifest, config.text, weights),
+                **_against(stage, turns, probe.nbytes, engines.manifest, config.text, weights),
             }
             for stage in tasks
             if stage is not READ
         ],
     }
-
-
-def stages_of(plan: BenchPlan, cache_length: int) -> tuple[Stage, ...]:
-    """Everything that takes turns, but the read of memory, for an engine with such a cache."""
-    pictures = [
-        Stage(kind=kind, image_tokens=tokens)
-        for tokens in plan.image_tokens
-        for kind in ("vision", "prefill")
-    ]
-    decoding = [
-        Stage(kind="decode", rows=1, cached_tokens=tokens, cache_length=length)
-        for tokens in plan.cached_tokens
-        for length in (cache_length, LARGER * cache_length)
-    ]
-    windows = [
-        Stage(
-            kind="decode",
-            rows=rows,
-            cached_tokens=plan.cached_tokens[0],
-            cache_length=cache_length,
-        )
-        for rows in plan.windows
-        if rows > 1
-    ]
-    return (*pictures, *decoding, *windows)
 
 
 def _task(
@@ -257,33 +167,47 @@ def _times(efforts: Sequence[Effort]) -> Mapping[str, object]:
 def _against(
     stage: Stage,
     turns: Mapping[Stage, Sequence[Effort]],
-    speeds: Sequence[float],
+    probe_bytes: int,
     manifest: Manifest,
     text: TextConfig,
     weights: int | None,
 ) -> Mapping[str, object]:
-    """A pass of decoding beside its floor, beside one row, and beside the smaller cache."""
+    """A pass of decoding beside its floor, beside one row, and beside the smaller cache.
+
+    In CPU time, too: on a machine with other work that says more than the clock.
+    """
     if stage.kind != "decode" or stage.cached_tokens is None or stage.cache_length is None:
         return {}
-    walls = [effort.wall_s for effort in turns[stage]]
     one_row = Stage(
         kind="decode",
         rows=1,
         cached_tokens=stage.cached_tokens,
         cache_length=manifest.cache_length,
     )
-    ratio = median_ratio(walls, [effort.wall_s for effort in turns[one_row]])
+    wall, cpu = _ratios(turns[stage], turns[one_row])
     if stage.rows != 1:
-        return {"over_one_row": ratio}
+        return {"over_one_row": wall, "over_one_row_cpu": cpu}
     against: dict[str, object] = {}
     if stage != one_row:
-        against["over_smaller_cache"] = ratio
+        against |= {"over_smaller_cache": wall, "over_smaller_cache_cpu": cpu}
     if weights is not None:
         itemsize = precision_from_name(manifest.precision).computed.itemsize
         cache = bytes_of_cache(text, tokens=stage.cached_tokens, itemsize=int(itemsize))
         against["bytes_read"] = weights + cache
+        share = partial(share_of_floor, bytes_read=weights + cache, probe_bytes=probe_bytes)
+        pairs = list(zip(turns[stage], turns[READ], strict=True))
         against["share_of_floor"] = statistics.median(
-            share_of_floor(bytes_read=weights + cache, bandwidth=speed, seconds=wall)
-            for speed, wall in zip(speeds, walls, strict=True)
+            share(pass_s=one.wall_s, probe_s=read.wall_s) for one, read in pairs
+        )
+        against["share_of_floor_cpu"] = statistics.median(
+            share(pass_s=one.cpu_s, probe_s=read.cpu_s) for one, read in pairs
         )
     return against
+
+
+def _ratios(above: Sequence[Effort], below: Sequence[Effort]) -> tuple[float, float]:
+    """Median ratio by the clock, and of CPU time."""
+    return (
+        median_ratio([a.wall_s for a in above], [b.wall_s for b in below]),
+        median_ratio([a.cpu_s for a in above], [b.cpu_s for b in below]),
+    )

@@ -28,7 +28,7 @@ def _circumstances(report: Mapping[str, Any]) -> Iterator[str]:
     )
     yield (
         f"memory is read at {report['read_bandwidth_gb_s']} GB/s; medians of "
-        f"{report['plan']['rounds']} rounds in turns"
+        f"{report['plan']['rounds']} rounds in turns, ratios by the clock (in CPU time)"
     )
 
 
@@ -48,14 +48,19 @@ def _named(stage: Mapping[str, Any]) -> str:
 
 def _remark(stage: Mapping[str, Any]) -> str:
     if "over_one_row" in stage:
-        return f"{stage['over_one_row']:.2f} x one row"
+        return f"{_both(stage, 'over_one_row', '.2f')} x one row"
     remarks = []
     if "over_smaller_cache" in stage:
-        remarks.append(f"{stage['over_smaller_cache']:.2f} x the smaller cache")
+        remarks.append(f"{_both(stage, 'over_smaller_cache', '.2f')} x the smaller cache")
     if "share_of_floor" in stage:
         remarks.append(f"{1 / stage['wall_s']:.1f} tokens/s")
-        remarks.append(f"{stage['share_of_floor']:.0%} of the memory floor")
+        remarks.append(f"{_both(stage, 'share_of_floor', '.0%')} of the memory floor")
     return ", ".join(remarks)
+
+
+def _both(stage: Mapping[str, Any], field: str, form: str) -> str:
+    """By the clock, and in CPU time."""
+    return f"{stage[field]:{form}} ({stage[field + '_cpu']:{form}})"
 
 
 def _seconds(value: float) -> str:

@@ -9,7 +9,6 @@ times as long as reading them runs at 80 per cent of its floor.
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ import onnx_ir as ir
 
 from ..model_config import TextConfig
 
-SWEEPS = 3
 MEGABYTE = 1_000_000
 READ_MEGABYTES = 512  # far more than the caches of a processor hold
 
@@ -45,13 +43,19 @@ def bytes_of_cache(text: TextConfig, *, tokens: int, itemsize: int) -> int:
     return text.num_hidden_layers * row * tokens
 
 
-def share_of_floor(*, bytes_read: int, bandwidth: float, seconds: float) -> float:
-    """How much of a pass's time reading its bytes would take, at `bandwidth` bytes a second.
+def share_of_floor(*, bytes_read: int, pass_s: float, probe_bytes: int, probe_s: float) -> float:
+    """How much of a pass's time a plain read of its bytes would take.
 
-    >>> share_of_floor(bytes_read=8, bandwidth=10.0, seconds=1.0)
+    Args:
+        bytes_read: by the pass.
+        pass_s: what it took, seconds by the clock or of CPU time.
+        probe_bytes: of a plain read.
+        probe_s: what that took, by the same measure.
+
+    >>> share_of_floor(bytes_read=8, pass_s=1.0, probe_bytes=20, probe_s=2.0)
     0.8
     """
-    return bytes_read / bandwidth / seconds
+    return bytes_read / probe_bytes * probe_s / pass_s
 
 
 class ReadProbe:
@@ -62,16 +66,16 @@ class ReadProbe:
         # Ones, not zeros: pages nobody wrote to are all the same page.
         self._parts = [np.ones(size, np.uint8) for _ in range(threads)]
 
-    def __call__(self) -> float:
-        """Bytes a second, the best of some sweeps."""
-        return max(self._sweep() for _ in range(SWEEPS))
+    @property
+    def nbytes(self) -> int:
+        """Read by one call."""
+        return sum(part.nbytes for part in self._parts)
 
-    def _sweep(self) -> float:
+    def __call__(self) -> None:
+        """Read it once."""
         # The largest byte is found at the speed of memory, and without Python's lock.
         readers = [threading.Thread(target=part.max) for part in self._parts]
-        began = time.perf_counter()
         for reader in readers:
             reader.start()
         for reader in readers:
             reader.join()
-        return sum(part.nbytes for part in self._parts) / (time.perf_counter() - began)

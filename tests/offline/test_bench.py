@@ -17,7 +17,8 @@ import pytest
 
 from qwen3vl_ros import cli
 from qwen3vl_ros.model_config import load_model_config
-from qwen3vl_ros.offline import bench, engine_passes
+from qwen3vl_ros.offline import engine_passes
+from qwen3vl_ros.offline.bench_plan import sizes_that_fit
 from qwen3vl_ros.offline.computer import cpu_facts
 from qwen3vl_ros.runtime.loading import Engines, load_engines
 
@@ -84,6 +85,7 @@ def test_several_rows_are_told_beside_one(report):
     (wide,) = (stage for stage in stages(report, "decode") if stage["rows"] == 3)
     assert wide["cached_tokens"] == 10
     assert wide["over_one_row"] > 0
+    assert wide["over_one_row_cpu"] > 0
 
 
 def test_every_stage_has_as_many_turns_as_there_were_rounds(report):
@@ -120,7 +122,7 @@ def test_what_does_not_fit_the_cache_is_refused_with_its_size(random_engines, ca
     ],
 )
 def test_an_engine_is_measured_at_the_usual_sizes_that_it_takes(usual, most, sizes):
-    assert bench.sizes_that_fit(usual, most=most) == sizes
+    assert sizes_that_fit(usual, most=most) == sizes
 
 
 class Listening:

@@ -28,7 +28,7 @@ def test_a_cached_token_is_a_key_and_a_value_in_each_head_and_layer(text):
 
 
 def test_half_the_bandwidth_used_is_half_the_floor_reached():
-    assert share_of_floor(bytes_read=10, bandwidth=10.0, seconds=2.0) == 0.5
+    assert share_of_floor(bytes_read=10, pass_s=2.0, probe_bytes=30, probe_s=3.0) == 0.5
 
 
 def matrices(text: TextConfig) -> int:
@@ -70,5 +70,8 @@ def test_nobody_knows_what_a_pass_over_experts_reads(random_engines, text):
     assert bytes_of_weights(random_engines["int4"], sparse) is None
 
 
-def test_memory_is_read_at_more_than_a_disk_and_less_than_a_miracle():
-    assert 1e8 < ReadProbe(threads=2, megabytes=8)() < 1e13
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_read_is_split_among_threads_and_leaves_nothing_out(threads):
+    probe = ReadProbe(threads=threads, megabytes=6)
+    probe()
+    assert probe.nbytes == 6_000_000
