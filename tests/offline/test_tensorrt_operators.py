@@ -18,6 +18,7 @@ from qwen3vl_ros.offline.tensorrt_operators import (
     check_operators,
     operators_read_by,
 )
+from qwen3vl_ros.runtime.tensorrt_library import logger_of, tensorrt_library
 from tests.conftest import CACHE_LENGTH
 
 # Newest and oldest of what robots and cards run, and whose set of operators each reads.
@@ -83,6 +84,16 @@ def test_the_list_holds_what_is_used_and_says_of_the_rest_since_when(graphs):
     assert used | {"DequantizeLinear"} <= OPERATORS.keys()
     newer = OPERATORS.keys() - operators_read_by((10, 3))
     assert newer == {"Attention", "RMSNormalization", "RotaryEmbedding", "TensorScatter"}
+
+
+def test_tensorrt_rtx_says_itself_that_it_reads_what_is_on_the_list():
+    trt = tensorrt_library("tensorrt-rtx")
+    log = logger_of(trt)
+    builder = trt.Builder(log)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log)
+    assert {name for name in OPERATORS if not parser.supports_operator(name)} == set()
+    assert not parser.supports_operator("FusedMatMul")  # ONNX Runtime's own
 
 
 def graph_of(
