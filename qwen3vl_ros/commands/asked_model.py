@@ -12,13 +12,20 @@ from ..evaluation.asked_engine import engine_identity
 from ..model.vision_language_model import VisionLanguageModel
 from ..perception import Perception
 from ..remote.loading import remote_model
-from ..remote.remote_server import MAX_PIXELS, ChatProtocol, PictureFormat, RemoteServer
-from .command import add_running_options, loaded_engine, positive
+from ..remote.remote_server import (
+    MAX_PIXELS,
+    MIN_PIXELS,
+    ChatProtocol,
+    PictureFormat,
+    RemoteServer,
+)
+from .command import add_picture_options, add_running_options, loaded_engine
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """An engine directory, or a server in its place."""
     add_running_options(parser)
+    add_picture_options(parser)
     server = parser.add_argument_group("a server in place of an engine")
     server.add_argument("--server", metavar="URL", help="for example http://localhost:8000/v1")
     server.add_argument("--model", metavar="NAME", help="as the server calls it")
@@ -41,12 +48,6 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         choices=[form.value for form in PictureFormat],
         default=PictureFormat.PNG.value,
     )
-    server.add_argument(
-        "--max-pixels",
-        type=positive,
-        default=MAX_PIXELS,
-        help="larger pictures are shrunk",
-    )
     server.add_argument("--thinking", action="store_true", help="it is a Thinking checkpoint")
 
 
@@ -68,7 +69,9 @@ def model_asked(options: argparse.Namespace) -> VisionLanguageModel:
                 f"--model {options.model} names a server's model, expected --server URL with it; "
                 "an engine is named by --engines DIR"
             )
-        return loaded_engine(options)
+        return loaded_engine(options).with_pixel_budget(
+            min_pixels=options.min_pixels, max_pixels=options.max_pixels
+        )
     if options.model is None:
         raise ConfigError("--server was given without --model NAME, as the server calls it")
     return remote_model(
@@ -80,7 +83,8 @@ def model_asked(options: argparse.Namespace) -> VisionLanguageModel:
             timeout_s=options.timeout,
             max_retries=options.retries,
             picture_format=PictureFormat(options.picture_format),
-            max_pixels=options.max_pixels,
+            min_pixels=options.min_pixels or MIN_PIXELS,
+            max_pixels=options.max_pixels or MAX_PIXELS,
             thinking=options.thinking,
         )
     )
@@ -93,7 +97,15 @@ def identity_asked(options: argparse.Namespace) -> Mapping[str, str]:
         EngineError: the engine has no manifest that can be read.
     """
     if options.server is None:
-        return engine_identity(options.engines)
+        budget = {
+            name: str(area)
+            for name, area in (
+                ("min_pixels", options.min_pixels),
+                ("max_pixels", options.max_pixels),
+            )
+            if area is not None
+        }
+        return {**engine_identity(options.engines), **budget}
     address = urlsplit(options.server)
     return {
         "kind": "server",
@@ -102,6 +114,7 @@ def identity_asked(options: argparse.Namespace) -> Mapping[str, str]:
         "server": address._replace(netloc=address.netloc.rpartition("@")[2]).geturl(),
         "protocol": options.protocol,
         "picture_format": options.picture_format,
-        "max_pixels": str(options.max_pixels),
+        "min_pixels": str(options.min_pixels or MIN_PIXELS),
+        "max_pixels": str(options.max_pixels or MAX_PIXELS),
         "thinking": str(options.thinking).lower(),
     }

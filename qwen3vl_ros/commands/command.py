@@ -64,6 +64,22 @@ def add_running_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_picture_options(parser: argparse.ArgumentParser) -> None:
+    """How large pictures are shown."""
+    parser.add_argument(
+        "--min-pixels",
+        type=positive,
+        metavar="AREA",
+        help="smaller pictures are enlarged to this area; by default the checkpoint's",
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=positive,
+        metavar="AREA",
+        help="larger pictures are shrunk to this area: faster, and sees less; likewise",
+    )
+
+
 def loaded_engine(options: argparse.Namespace) -> LocalModel:
     """The engine that the options name, run as they say; errors as `Perception.load`."""
     return LocalModel.load(

@@ -9,7 +9,14 @@ import os
 import sys
 
 from ..errors import ConfigError, MissingDependency
-from .command import Commands, add_command, add_running_options, loaded_engine, positive
+from .command import (
+    Commands,
+    add_command,
+    add_picture_options,
+    add_running_options,
+    loaded_engine,
+    positive,
+)
 
 MEBIBYTE = 1 << 20
 
@@ -18,6 +25,7 @@ def add(commands: Commands) -> None:
     """Its arguments."""
     parser = add_command(commands, "serve", serve)
     add_running_options(parser)
+    add_picture_options(parser)
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen at; by default this machine only"
     )
@@ -67,7 +75,9 @@ def serve(options: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
         try:
-            model = loaded_engine(options)
+            model = loaded_engine(options).with_pixel_budget(
+                min_pixels=options.min_pixels, max_pixels=options.max_pixels
+            )
             thread = ModelThread(model, longest_line=options.max_waiting)
             app = chat_app(
                 thread,

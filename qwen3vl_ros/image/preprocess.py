@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..errors import FrameError
+from ..errors import ConfigError, FrameError
 from .patch_config import BICUBIC, RESCALE_FACTOR, PatchConfig, patch_fields, read_json
 
 FILE_NAME = "preprocessor_config.json"
@@ -83,6 +83,36 @@ def preprocess_config_from_dict(values: Mapping[str, Any]) -> PreprocessConfig:
         ConfigError: a field is missing, or asks for another preprocessing than ours.
     """
     return PreprocessConfig(**patch_fields(values, file_name=FILE_NAME))
+
+
+def with_pixel_budget(
+    config: PreprocessConfig, *, min_pixels: int | None, max_pixels: int | None, room_px: int
+) -> PreprocessConfig:
+    """The same preprocessing with another budget: fewer pixels are faster, more see more.
+
+    Args:
+        config: the checkpoint's.
+        min_pixels: smaller pictures are enlarged to this area; None leaves the checkpoint's.
+        max_pixels: larger ones are shrunk to this one; likewise. A bound that the one not given
+            would cross moves it.
+        room_px: area of the largest picture that the tower takes.
+
+    Raises:
+        ConfigError: the bounds cross, hold no token, or more than there is room for.
+    """
+    low = config.min_pixels if min_pixels is None else min_pixels
+    high = config.max_pixels if max_pixels is None else max_pixels
+    if min_pixels is None:
+        low = min(low, high)
+    elif max_pixels is None:
+        high = max(low, high)
+    token = config.factor**2
+    if not (0 < low <= high and token <= high <= room_px):
+        raise ConfigError(
+            f"pictures are to have {low} to {high} pixels, expected 0 < min_pixels <= max_pixels, "
+            f"room for one token ({token}) and at most {room_px}, which the engine was built for"
+        )
+    return replace(config, min_pixels=low, max_pixels=high)
 
 
 def smart_resize(

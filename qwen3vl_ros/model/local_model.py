@@ -7,6 +7,7 @@ it itself. Knows no task.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ContextError
-from ..image.preprocess import PreprocessConfig, load_preprocess_config, patches_from_image
+from ..image.preprocess import (
+    PreprocessConfig,
+    load_preprocess_config,
+    patches_from_image,
+    with_pixel_budget,
+)
 from ..image.video import patches_from_clip
 from ..image.video_config import VideoConfig, load_video_config
 from ..language.chat import Chat, Picture, Video
@@ -133,6 +139,21 @@ class LocalModel:
     def running(self) -> Running | None:
         """Where its engine runs; None for one that was put together by hand."""
         return self._running
+
+    def with_pixel_budget(
+        self, *, min_pixels: int | None = None, max_pixels: int | None = None
+    ) -> LocalModel:
+        """The same model, shown still pictures of another size (`preprocess.with_pixel_budget`).
+
+        Raises:
+            ConfigError: the bounds cross, or are more than the engine was built for.
+        """
+        room = self._vision_encoder.max_visual_tokens * self._preprocess.factor**2
+        other = copy.copy(self)
+        other._preprocess = with_pixel_budget(
+            self._preprocess, min_pixels=min_pixels, max_pixels=max_pixels, room_px=room
+        )
+        return other
 
     def see(self, view: View, *, watch: Stopwatch) -> LocalSight:
         """See `VisionLanguageModel`."""

@@ -80,7 +80,12 @@ def load_perception(engine_dir: Path, parameters: NodeParameters) -> AskedModel:
     if model.running is not None and model.running.missing:
         warnings.append(f"{' and '.join(model.running.missing)} did not start")
     return AskedModel(
-        perceiver=Perception(model),
+        perceiver=Perception(
+            model.with_pixel_budget(
+                min_pixels=parameters.min_pixels or None,
+                max_pixels=parameters.max_pixels or None,
+            )
+        ),
         facts={
             "runs_on": model.running,
             "golden_check": "none" if numbers is None else numbers,

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, QueryError
-from ..remote.remote_server import ChatProtocol, PictureFormat, RemoteServer
+from ..remote.remote_server import (
+    MAX_PIXELS,
+    MIN_PIXELS,
+    ChatProtocol,
+    PictureFormat,
+    RemoteServer,
+)
 from ..runtime.loading import tiny_engine_directory
 from ..scene.detections import SPATIAL_TASKS, Query, Task
 from .declared_parameters import check_limits, declare_on_node, declared, declared_limits
@@ -75,6 +81,20 @@ class NodeParameters:
     )
     server_thinking: bool = declared(
         False, "True when the server's model is a Thinking checkpoint.", read_only=True
+    )
+    min_pixels: int = declared(
+        0,
+        "Smaller pictures are shown to the model enlarged to this area, pixels; 0 leaves it to "
+        "the checkpoint. Small things are found more often.",
+        range=(0, 100_000_000),
+        read_only=True,
+    )
+    max_pixels: int = declared(
+        0,
+        "Larger pictures are shrunk to this area, pixels: faster, and sees less; 0 leaves it to "
+        "the checkpoint. Not more than the engine was exported for.",
+        range=(0, 100_000_000),
+        read_only=True,
     )
     threads: int = declared(
         0, "CPU threads of the engine; 0 lets it choose.", range=(0, 256), read_only=True
@@ -211,6 +231,8 @@ class NodeParameters:
             key_variable=self.server_key_env or None,
             timeout_s=self.server_timeout_s,
             picture_format=PictureFormat(self.server_picture_format),
+            min_pixels=self.min_pixels or MIN_PIXELS,
+            max_pixels=self.max_pixels or MAX_PIXELS,
             thinking=self.server_thinking,
         )
 

@@ -23,6 +23,7 @@ from qwen3vl_ros.image.preprocess import (
     patches_from_image,
     preprocess_config_from_dict,
     smart_resize,
+    with_pixel_budget,
 )
 
 RELEASED = PreprocessConfig(
@@ -165,6 +166,36 @@ def test_the_largest_picture_is_cut_as_transformers_cuts_it():
     patches = patches_from_image(image, RELEASED)
     np.testing.assert_array_equal(patches.grid_thw, grid_thw)
     np.testing.assert_array_equal(patches.pixel_values, pixel_values)
+
+
+@pytest.mark.parametrize(
+    ("asked", "budget"),
+    [
+        pytest.param({}, (16384, 76800), id="the checkpoint's"),
+        pytest.param({"max_pixels": 32768}, (16384, 32768), id="smaller"),
+        pytest.param({"max_pixels": 8192}, (8192, 8192), id="below its least"),
+        pytest.param({"min_pixels": 65536}, (65536, 76800), id="larger"),
+        pytest.param({"min_pixels": 90000}, (90000, 90000), id="above its most"),
+        pytest.param({"min_pixels": 1024, "max_pixels": 1024}, (1024, 1024), id="one token"),
+    ],
+)
+def test_another_budget_of_pixels_may_be_asked_for(asked, budget):
+    given = {"min_pixels": None, "max_pixels": None, **asked}
+    config = with_pixel_budget(TINY, **given, room_px=100 * 1024)
+    assert (config.min_pixels, config.max_pixels) == budget
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param({"min_pixels": 5000, "max_pixels": 4000}, id="crossed"),
+        pytest.param({"min_pixels": 1, "max_pixels": 1023}, id="no room for a token"),
+        pytest.param({"min_pixels": None, "max_pixels": 103_000}, id="more than the tower takes"),
+    ],
+)
+def test_a_budget_that_cannot_be_is_refused_with_the_engines(asked):
+    with pytest.raises(ConfigError, match=r"one token \(1024\) and at most 102400"):
+        with_pixel_budget(TINY, **asked, room_px=100 * 1024)
 
 
 def test_four_rows_in_a_row_are_a_block_and_a_row_is_channel_time_y_x():

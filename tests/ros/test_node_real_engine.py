@@ -45,6 +45,19 @@ def test_a_real_engine_looks_at_a_picture_and_its_babble_is_not_nothing_there(wo
     assert sum(stages) <= status.total_s
 
 
+def test_a_smaller_budget_of_pixels_is_fewer_image_tokens(world, engine_dir):
+    """20480 pixels have the aspect of 640 x 480 at 160 x 96: 5 by 3 tokens."""
+    world.start(
+        load=load_perception,
+        engine_dir=str(engine_dir),
+        threads=1,
+        max_objects=1,
+        max_pixels=20 * 1024,
+    )
+    stamp_ns = world.send(image_message(np.zeros((480, 640, 3), np.uint8)))
+    assert world.status_of(stamp_ns).image_tokens == 15
+
+
 def test_a_manifest_that_does_not_match_is_named_and_the_node_configures_once_it_is_mended(
     world, engine_dir, capfd
 ):
