@@ -155,7 +155,8 @@ ROWS: dict[Task, dict[str, Row]] = {
         '{"start_time": "00:23.00", "end_time": "00:48.00", "description": "trim the fat"}',
         EVENTS_READ[0],
         slip=EVENTS, mended=EVENTS_READ, note="clipped to the end",
-        wrong='{"from": "00:23.00", "to": "00:48.00", "description": "trim"}', missing="no 'start'",
+        wrong='{"from": "00:23.00", "to": "00:48.00", "description": "trim"}',
+        missing="no 'start'",
     ),
     Task.TRACK: rows_of_a_list(
         timed(label="cup"), [1.0, [0, 100, 400, 150], "cup"],
