@@ -47,7 +47,13 @@ CHECKPOINT = ROOT / "engines" / "tiny" / "checkpoint"
 REPORT = ROOT / "docs" / "precisions.md"
 CACHE_LENGTH = 1024
 CHECKED_SCENES, TOLD_SCENES = 2, 12  # of which every object is asked for, answers told
-MORE = ("float16-tower32", "int4-tower16", "int4-calibrated", "int4-128-calibrated")
+MORE = (
+    "float16-tower32",
+    "int4-tower16",
+    "int4-tower8",
+    "int4-calibrated",
+    "int4-128-calibrated",
+)
 ONE_IS_ENOUGH = "int4-128-calibrated"  # to calibrate takes a while, and 32 says as much
 HEADER = (
     "| flavour | precision | tower | MB | max abs | max rel | all rel | top-1 | image cosine |"
