@@ -42,7 +42,9 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         default=tiny_engine_directory(),
         help="engine directory; by default the tiny engine of this package",
     )
-    parser.add_argument("--threads", type=int, default=0, help="of the runtime; 0 means all cores")
+    parser.add_argument(
+        "--threads", type=count, default=0, help="of the runtime; 0 means all cores"
+    )
 
 
 def add_running_options(parser: argparse.ArgumentParser) -> None:
@@ -113,6 +115,14 @@ def positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"is {value}, expected at least 1")
+    return value
+
+
+def count(text: str) -> int:
+    """The type of an argument that counts something, of which there may be none."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"is {value}, expected 0 or more")
     return value
 
 

@@ -21,6 +21,8 @@ from .geometry import OrientedBox
 from .tools import Tool
 
 MAX_QUERY_CHARACTERS = 2000
+# An answer of so many boxes takes 34,000 tokens; more is a mistake, and no server's limit.
+MAX_OBJECTS = 1000
 
 
 class Task(Enum):
@@ -115,8 +117,8 @@ class Query:
             raise QueryError(
                 f"the query is {length} characters long, expected at most {MAX_QUERY_CHARACTERS}"
             )
-        if self.max_objects < 1:
-            raise QueryError(f"max_objects is {self.max_objects}, expected at least 1")
+        if not 1 <= self.max_objects <= MAX_OBJECTS:
+            raise QueryError(f"max_objects is {self.max_objects}, expected 1 to {MAX_OBJECTS}")
 
     def require_spatial(self) -> None:
         """Refuse a question whose answer is not a `Grounding`.

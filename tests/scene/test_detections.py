@@ -58,7 +58,12 @@ def test_a_query_can_be_asked(query: dict[str, Any]) -> None:
             {"task": Task.DETECT, "categories": ("x" * 1500, "y" * 1500)}, "3000", id="too many"
         ),
         pytest.param(
-            {"task": Task.REFER, "text": "mug", "max_objects": 0}, "expected at least 1", id="none"
+            {"task": Task.REFER, "text": "mug", "max_objects": 0}, "expected 1 to 1000", id="none"
+        ),
+        pytest.param(
+            {"task": Task.REFER, "text": "mug", "max_objects": 10**9},
+            "max_objects is 1000000000",
+            id="more than any answer holds",
         ),
         pytest.param({"task": Task.ASK}, "'ask' query has no text", id="ask nothing"),
         pytest.param({"task": Task.ASK, "text": "ü\udcff"}, "half a character", id="no UTF-8"),
