@@ -21,10 +21,10 @@ from ..language.answers import read_answer
 from ..language.chat_template import ChatStyle
 from ..language.parsing import Answer
 from ..language.prompt import chat_from_query
-from ..runtime.manifest import read_manifest
+from ..runtime.manifest import Manifest, read_manifest
 from ..runtime.rebuild import rebuild_advice
 from ..scene.geometry import overlap_of_boxes
-from .golden import GOLDEN_FILE, Golden, read_golden
+from .golden import GOLDEN_FILE, MOST_ANSWER_TOKENS, Golden, read_golden
 from .golden_tolerances import (
     DecoderTolerance,
     TowerTolerance,
@@ -123,7 +123,10 @@ def check_golden(model: LocalModel, engine_dir: Path) -> GoldenNumbers | None:
     started = time.monotonic()
     sight = model.see(golden.frame, watch=Stopwatch())
     rehearsal = model.rehearse(
-        chat_from_query(golden.query, sight.parts), [sight], along=golden.answer_ids
+        chat_from_query(golden.query, sight.parts),
+        [sight],
+        along=golden.answer_ids,
+        rows_at_once=_rows_at_once(manifest),
     )
     seconds = time.monotonic() - started
     if not np.array_equal(rehearsal.input_ids, golden.input_ids):
@@ -147,6 +150,12 @@ def check_golden(model: LocalModel, engine_dir: Path) -> GoldenNumbers | None:
             f"picture: {'; '.join(faults)}. Its weights or its runtime are at fault: {advice}"
         )
     return numbers
+
+
+def _rows_at_once(manifest: Manifest) -> int:
+    """Of which one pass gives logits: as many as there are, unless a plan's profiles say less."""
+    profiles = manifest.profiles.get("decoder.plan", ())
+    return max((each["output_rows"].max[0] for each in profiles), default=MOST_ANSWER_TOKENS)
 
 
 def _numbers(

@@ -225,6 +225,7 @@ class LocalModel:
         sights: Sequence[LocalSight],
         *,
         along: npt.NDArray[np.int64],
+        rows_at_once: int,
     ) -> Rehearsal:
         """The likeliest next turn, with all that was computed on the way, for comparison.
 
@@ -233,6 +234,7 @@ class LocalModel:
             sights: likewise.
             along: (A,) int64, an answer to be followed token by token; our own is cut after as
                 many, and both where the cache ends.
+            rows_at_once: of that answer, in one pass.
 
         Raises:
             ContextError, QueryError, EngineError: as `say`.
@@ -242,8 +244,9 @@ class LocalModel:
         embeds = [sight.embeds for sight in sights]
         room = self._room(len(input_ids), AnswerBudget(least=1, most=len(along)))
         logits = self._decoder.prefill(input_ids, embeds)[None]
-        if room > 1:
-            logits = np.concatenate([logits, self._decoder.decode(along[: room - 1])])
+        for start in range(0, room - 1, rows_at_once):
+            told = along[start : min(start + rows_at_once, room - 1)]
+            logits = np.concatenate([logits, self._decoder.decode(told)])
         generation = self._decoder.generate(input_ids, embeds, max_new_tokens=room)
         return Rehearsal(
             input_ids=input_ids,

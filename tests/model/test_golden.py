@@ -8,6 +8,7 @@ nothing but the golden outputs can tell.
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,8 @@ from qwen3vl_ros.model.golden import (
 from qwen3vl_ros.model.golden_check import GoldenNumbers, check_golden
 from qwen3vl_ros.model.golden_tolerances import decoder_tolerance, tower_tolerance
 from qwen3vl_ros.model.local_model import LocalModel
-from qwen3vl_ros.runtime.manifest import read_manifest
+from qwen3vl_ros.runtime.manifest import MANIFEST_FILE, read_manifest
+from qwen3vl_ros.runtime.onnxruntime_engine import OnnxRuntimeEngine
 from tests.rehashed import with_hashes_made_to_fit
 
 TINY = Path(__file__).resolve().parents[2] / "engines" / "tiny"
@@ -252,6 +254,35 @@ def test_an_engine_without_golden_outputs_is_not_called_right(engine):
     (directory / GOLDEN_FILE).unlink()
     with_hashes_made_to_fit(directory)
     assert checked(directory) is None
+
+
+def as_a_plan(directory: Path, *, window: int) -> None:
+    """The manifest of a plan with such a decode window, in the place of a loaded engine's."""
+    file = directory / MANIFEST_FILE
+    rows = {"output_rows": {"min": [1], "opt": [1], "max": [window]}}
+    profiles = {"vision.plan": [], "decoder.plan": [rows, rows], "lm_head.plan": []}
+    values = json.loads(file.read_text())
+    values |= {"flavour": "tensorrt", "gpu_architecture": "sm_87", "profiles": profiles}
+    values["tools"]["tensorrt"] = "10.3.0"
+    file.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize("window", [1, 16])
+def test_a_plan_is_asked_for_no_more_rows_at_once_than_it_gives(engine, monkeypatch, window):
+    """An answer of 41 tokens was followed in one pass, which no recipe's plan takes."""
+    directory, run, asked = engine("float32"), OnnxRuntimeEngine.run, []
+
+    def narrow(self: OnnxRuntimeEngine, feeds: dict[str, Any]) -> dict[str, Any]:
+        asked.append(len(feeds.get("output_rows", ())))
+        return run(self, feeds)
+
+    model = LocalModel.load(directory, threads=1)
+    as_a_plan(directory, window=window)
+    monkeypatch.setattr(OnnxRuntimeEngine, "run", narrow)
+    numbers = check_golden(model, directory)
+    assert max(asked) == window
+    assert numbers is not None
+    assert numbers.answer_error < 1e-5
 
 
 def test_golden_outputs_are_written_as_they_are_read(tmp_path):
