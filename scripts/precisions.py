@@ -142,7 +142,7 @@ def measured(
 
 
 def misses(row: Row) -> list[str]:
-    """What of a row is outside its precision's tolerance, in words."""
+    """What of a row is outside its precision's tolerance, in words; written so that NaN is."""
     found = row.agreement
     if found is None:
         return []
@@ -156,7 +156,7 @@ def misses(row: Row) -> list[str]:
     return [
         f"{name}: {what} is {got:.3g}, expected {side} {limit:g}"
         for what, got, side, limit in limits
-        if (got > limit if side == "at most" else got < limit)
+        if not (got <= limit if side == "at most" else got >= limit)
     ]
 
 

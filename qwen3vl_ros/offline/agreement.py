@@ -180,8 +180,9 @@ def agreement(pairs: Sequence[tuple[Said, Said]]) -> Agreement:
         max_rel=float((off / size).max()),
         mean_rel=float(np.linalg.norm(off) / np.linalg.norm(size)),
         top1=float((got.argmax(axis=1) == truth.argmax(axis=1)).mean()),
-        image_cosine=min(
-            _least_cosine(said.image_embeds, reference.image_embeds) for said, reference in pairs
+        # Python's own min would pass over what is no number, unless it came first.
+        image_cosine=float(
+            np.min([_least_cosine(said.image_embeds, ref.image_embeds) for said, ref in pairs])
         ),
     )
 
