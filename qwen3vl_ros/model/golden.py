@@ -11,10 +11,12 @@ sample of the rest.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -91,6 +93,18 @@ _ARRAYS: Mapping[str, tuple[npt.DTypeLike, int]] = {
     "answer_logits": (np.float32, 2),
 }
 _WORDS = "words"
+# What numpy, zipfile and zlib raise for an archive that is cut off or damaged, and what we do.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    NotImplementedError,
+    BadZipFile,
+    zlib.error,
+    QueryError,
+)
 
 
 def kept_visual_rows(rows: int) -> Int64:
@@ -152,7 +166,7 @@ def read_golden(file: Path) -> Golden:
             answer_text=str(words["answer_text"]),
             **arrays,
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, QueryError) as error:
+    except _UNREADABLE as error:
         raise EngineError(
             f"cannot read the golden outputs ({type(error).__name__}: {error}); export the engine "
             f"again: {file}",

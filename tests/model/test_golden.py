@@ -303,10 +303,19 @@ def test_every_engine_that_ships_carries_the_same_outputs_and_they_are_small():
     assert len(one) < 100_000
 
 
+def flip_bytes(file: Path) -> None:
+    """In the middle of the compressed picture."""
+    content = bytearray(file.read_bytes())
+    content[2000:2100] = bytes(byte ^ 0xFF for byte in content[2000:2100])
+    file.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         pytest.param(lambda file: file.write_bytes(b"PK"), id="no archive"),
+        pytest.param(lambda file: file.write_bytes(file.read_bytes()[:-9]), id="truncated"),
+        pytest.param(lambda file: flip_bytes(file), id="damaged"),
         pytest.param(lambda file: file.unlink(), id="missing"),
         pytest.param(lambda file: np.savez(file, image=np.zeros(3)), id="arrays missing"),
         pytest.param(
