@@ -144,7 +144,8 @@ def read_golden(file: Path) -> Golden:
         EngineError: it is missing, damaged, or of another version.
     """
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        # Opened here: numpy leaves what it cannot read open.
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in (*_ARRAYS, _WORDS)}
         words = json.loads(arrays.pop(_WORDS).tobytes())
         if words["format_version"] != FORMAT_VERSION:
