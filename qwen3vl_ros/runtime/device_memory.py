@@ -53,6 +53,8 @@ class DeviceBuffer:
         if size_bytes > self._capacity:
             if self._free is not None:
                 self._free()
+            # Should there be too little memory, nothing may count on what was freed.
+            self.address, self._capacity = 0, 0
             self.address = int(checked(cudart.cudaMalloc(size_bytes)))
             self._capacity = size_bytes
             self._free = weakref.finalize(self, cudart.cudaFree, self.address)

@@ -297,6 +297,18 @@ def test_a_gpu_without_memory_is_said_by_cudas_name(load, cuda):
         load("decoder", OperatorSet.FUSED)
 
 
+def test_a_buffer_that_could_not_grow_is_not_used_after_it_was_freed(tensorrt_engine, cuda):
+    """A smaller pass after one that memory was too short for wrote to what was no longer ours."""
+    device = importlib.import_module("qwen3vl_ros.runtime.device_memory")
+    buffer = device.DeviceBuffer(1000)
+    with pytest.raises(EngineError, match="cudaErrorMemoryAllocation"):
+        buffer.reserve(10**12)
+    assert buffer.reserve(500) in cuda.allocated
+    del buffer
+    gc.collect()
+    assert not cuda.allocated
+
+
 def test_everything_on_the_gpu_is_freed_with_the_engine(load, cuda, passes):
     engine = load("decoder", OperatorSet.PLAIN)
     for feeds in passes:
