@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much memory an engine needs to run on the CPU, from its manifest and config: an estimate.
 
-Knows sizes, loads nothing. Weights are their files' bytes; ONNX Runtime's CPU widens 16-bit ones
-to float32 while it loads. What a pass needs is counted for the largest picture and a prompt as
+Knows sizes, loads nothing. Weights are their files' bytes, a tied head that has none of its own
+those of the embedding table; ONNX Runtime's CPU widens 16-bit ones to float32 while it loads. What a pass needs is counted for the largest picture and a prompt as
 long as the cache: the widest layer's rows, not each operator's (docs/LOG.md has both beside what
 was measured).
 """
@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from ..errors import EngineError
 from ..model_config import ModelConfig
 from .free_memory import free_memory_bytes
-from .manifest_fields import Manifest
+from .manifest import EMBEDDING_FILE, Manifest
 
 _FLOAT_BYTES = 4
 _WIDENED = ("float16", "bfloat16")
+_WHOLE = ("float32", *_WIDENED)  # not in blocks: a tied head is the table
 _HALF_CACHES = ("float16", "int4-a16")
 # Of the process: libraries, tokenizer, the runtime's own.
 _PROCESS_BYTES = 100_000_000
@@ -56,13 +57,18 @@ def memory_needed(manifest: Manifest, config: ModelConfig) -> MemoryNeed:
         manifest: of the engine.
         config: of the engine.
     """
-    base, _, tower = manifest.precision.partition("-tower")
+    name_of_decoder, _, tower = manifest.precision.partition("-tower")
+    base = name_of_decoder.removesuffix("-calibrated")
     wide_tower = tower == "16" or manifest.vision_precision in _WIDENED
     weights = 0
     for name, entry in manifest.files.items():
         if name.endswith((".onnx", ".onnx.data", ".plan")):
             is_wide = wide_tower if name.startswith("vision") else base in _WIDENED
-            weights += entry.size_bytes * (2 if is_wide else 1)
+        elif name == EMBEDDING_FILE and config.text.tie_word_embeddings and base in _WHOLE:
+            is_wide = base in _WIDENED
+        else:
+            continue
+        weights += entry.size_bytes * (2 if is_wide else 1)
     return MemoryNeed(
         weights=weights,
         cache=_cache_bytes(manifest, config, 2 if base in _HALF_CACHES else _FLOAT_BYTES),

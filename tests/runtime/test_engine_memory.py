@@ -9,13 +9,19 @@ from pathlib import Path
 import pytest
 
 from qwen3vl_ros.errors import EngineError
-from qwen3vl_ros.model_config import load_model_config
+from qwen3vl_ros.model_config import ModelConfig, load_model_config
+from qwen3vl_ros.offline.precisions import precision_from_name
 from qwen3vl_ros.runtime import engine_memory
 from qwen3vl_ros.runtime.engine_memory import MemoryNeed, check_memory, memory_needed
 from qwen3vl_ros.runtime.loading import load_engines
 from qwen3vl_ros.runtime.manifest import read_manifest
 
 TINY = Path(__file__).resolve().parents[2] / "engines" / "tiny" / "onnxruntime-int4"
+
+
+def with_a_head_of_its_own(config: ModelConfig) -> ModelConfig:
+    text = dataclasses.replace(config.text, tie_word_embeddings=False)
+    return dataclasses.replace(config, text=text)
 
 
 def test_weights_are_their_files_and_the_cache_its_numbers():
@@ -51,9 +57,35 @@ def test_a_longer_cache_and_larger_pictures_need_more():
     ],
 )
 def test_the_cpu_widens_what_has_sixteen_bits(fields, factor):
-    manifest, config = read_manifest(TINY), load_model_config(TINY)
+    manifest, config = read_manifest(TINY), with_a_head_of_its_own(load_model_config(TINY))
     need = memory_needed(dataclasses.replace(manifest, **fields), config)
     assert need.weights == factor * memory_needed(manifest, config).weights
+
+
+def test_a_tied_head_that_is_the_embedding_tables_bytes_is_counted():
+    """Without it float32 of 2B was 1.2 GB short; four-bit heads have bytes of their own."""
+    whole = TINY.with_name("onnxruntime-float32")
+    manifest, config = read_manifest(whole), load_model_config(whole)
+    assert config.text.tie_word_embeddings
+    graphs = [whole / f"{name}.onnx" for name in ("vision", "decoder", "lm_head")]
+    data = [Path(f"{file}.data") for file in graphs]
+    files = [*graphs, *(file for file in data if file.exists()), whole / "embed_tokens.npy"]
+    need = memory_needed(manifest, config)
+    assert need.weights == sum(file.stat().st_size for file in files)
+    apart = memory_needed(manifest, with_a_head_of_its_own(config))
+    assert need.weights - apart.weights == (whole / "embed_tokens.npy").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("precision", "itemsize"),
+    [("int4", 4), ("bfloat16", 4), ("float16", 2), ("int4-a16", 2), ("int4-a16-calibrated", 2)],
+)
+def test_a_cache_has_the_width_that_its_precision_computes_in(precision, itemsize):
+    manifest, config = read_manifest(TINY), load_model_config(TINY)
+    assert precision_from_name(precision).computed.itemsize == itemsize
+    wide = memory_needed(manifest, config).cache
+    named = dataclasses.replace(manifest, precision=precision)
+    assert memory_needed(named, config).cache == wide * itemsize // 4
 
 
 def test_what_fits_is_let_pass_and_what_does_not_is_refused_with_the_numbers(monkeypatch):
