@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 from qwen3vl_ros import cli
-from qwen3vl_ros.runtime import engine_memory
+from qwen3vl_ros.commands.examination import Level, examine
+from qwen3vl_ros.errors import EngineError
+from qwen3vl_ros.model.local_model import LocalModel
+from qwen3vl_ros.runtime import engine_memory, onnxruntime_engine
 from tests.rehashed import with_hashes_made_to_fit
 
 TINY = Path(__file__).resolve().parents[1] / "engines" / "tiny" / "onnxruntime-int4"
@@ -95,6 +98,23 @@ def test_an_engine_too_large_for_what_is_free_fails_before_it_is_loaded(capsys, 
     code, lines = doctor(capsys)
     assert code == 1
     assert lines[-2].startswith("memory    FAIL: the engine needs about 0.")
+
+
+def test_the_hosts_memory_says_nothing_of_an_engine_on_a_gpu(monkeypatch):
+    """Weights of 8B on a card of 24 GB were refused on a host of 16."""
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime_engine, "installed_providers", lambda: both)
+    monkeypatch.setattr(engine_memory, "free_memory_bytes", lambda: 50_000_000)
+
+    def load() -> LocalModel:
+        raise EngineError("there is no card here")
+
+    found = {one.step: one for one in examine(TINY, load, providers=None).findings}
+    assert found["memory"].level is Level.OK
+    assert found["memory"].text == "not estimated for what runs on a GPU"
+    assert found["runtime"].text == "there is no card here"
+    on_host = examine(TINY, load, providers=["cpu"]).findings[-1]
+    assert (on_host.step, on_host.level) == ("memory", Level.FAIL)
 
 
 def test_a_provider_that_is_not_installed_fails(capsys):

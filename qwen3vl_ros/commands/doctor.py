@@ -25,7 +25,9 @@ def add(commands: Commands) -> None:
 
 def doctor(options: argparse.Namespace) -> int:
     """Say whether an engine is whole, fits into memory, and answers as the reference does."""
-    examination = examine(options.engines, lambda: loaded_engine(options))
+    examination = examine(
+        options.engines, lambda: loaded_engine(options), providers=options.providers
+    )
     if options.json:
         print(json.dumps(examination.as_json(), indent=2))
     else:

@@ -11,7 +11,7 @@ import dataclasses
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
@@ -22,8 +22,8 @@ from ..model.golden_check import check_golden
 from ..model.local_model import LocalModel
 from ..model_config import load_model_config
 from ..runtime.engine_memory import check_memory, memory_needed
-from ..runtime.flavours import PLAN_RUNTIMES
 from ..runtime.free_memory import free_memory_bytes
+from ..runtime.loading import lies_on_host
 from ..runtime.machine import driver_version
 from ..runtime.manifest import Manifest, verify_engine_dir
 
@@ -87,12 +87,15 @@ class Examination:
         }
 
 
-def examine(engine_dir: Path, load: Callable[[], LocalModel]) -> Examination:
+def examine(
+    engine_dir: Path, load: Callable[[], LocalModel], *, providers: Sequence[str] | None
+) -> Examination:
     """Look at an engine and at the machine that shall run it.
 
     Args:
         engine_dir: of the engine.
         load: loads it, as it shall be run.
+        providers: that `load` asks for, as `load_engines` takes them.
     """
     findings = [_versions(), _machine()]
     step = "files"
@@ -100,8 +103,10 @@ def examine(engine_dir: Path, load: Callable[[], LocalModel]) -> Examination:
         started = time.monotonic()
         manifest = verify_engine_dir(engine_dir)
         findings += [_manifest(manifest), _files(manifest, time.monotonic() - started)]
+        step = "runtime"
+        on_host = lies_on_host(manifest, providers)
         step = "memory"
-        findings.append(_memory(manifest, engine_dir))
+        findings.append(_memory(manifest, engine_dir, on_host=on_host))
         step = "runtime"
         started = time.monotonic()
         model = load()
@@ -185,9 +190,9 @@ def _files(manifest: Manifest, seconds: float) -> Finding:
     )
 
 
-def _memory(manifest: Manifest, engine_dir: Path) -> Finding:
-    if manifest.flavour in PLAN_RUNTIMES:
-        return Finding(step="memory", level=Level.OK, text="not estimated for plans on a GPU")
+def _memory(manifest: Manifest, engine_dir: Path, *, on_host: bool) -> Finding:
+    if not on_host:
+        return Finding(step="memory", level=Level.OK, text="not estimated for what runs on a GPU")
     need, free = memory_needed(manifest, load_model_config(engine_dir)), free_memory_bytes()
     check_memory(need.total, str(need), of="the engine", advice="export it with fewer bits")
     shown = "an unknown amount is" if free is None else f"{free / 1e9:.2f} GB are"

@@ -2,9 +2,9 @@
 """How much memory an engine needs to run on the CPU, from its manifest and config: an estimate.
 
 Knows sizes, loads nothing. Weights are their files' bytes, a tied head that has none of its own
-those of the embedding table; ONNX Runtime's CPU widens 16-bit ones to float32 while it loads. What a pass needs is counted for the largest picture and a prompt as
-long as the cache: the widest layer's rows, not each operator's (docs/LOG.md has both beside what
-was measured).
+those of the embedding table; ONNX Runtime's CPU widens 16-bit ones to float32 while it loads. What
+a pass needs is counted for the largest picture and a prompt as long as the cache: the widest
+layer's rows, not each operator's (docs/LOG.md has both beside what was measured).
 """
 
 from __future__ import annotations

@@ -92,8 +92,8 @@ def load_engines(
     identity = _identity(directory)
     try:
         manifest = verify_engine_dir(directory)
-        if manifest.flavour not in PLAN_RUNTIMES:
-            _check_host_memory(directory, manifest, providers)
+        if lies_on_host(manifest, providers):
+            _check_host_memory(directory, manifest)
         load = partial(
             _load,
             flavour=manifest.flavour,
@@ -144,21 +144,28 @@ def _loaded(directory: Path, manifest: Manifest, load: Callable[[Path], Engine])
     )
 
 
-def _check_host_memory(
-    directory: Path, manifest: Manifest, providers: Sequence[str] | None
-) -> None:
-    """Raise where an engine that runs in the host's memory does not fit into it."""
+def lies_on_host(manifest: Manifest, providers: Sequence[str] | None) -> bool:
+    """Whether an engine runs in the host's memory, with these providers (see `load_engines`).
+
+    Raises:
+        EngineError: a provider is not installed.
+    """
+    if manifest.flavour in PLAN_RUNTIMES:
+        return False
     from .onnxruntime_engine import runs_on_host
 
-    if runs_on_host(providers):
-        need = memory_needed(manifest, load_model_config(directory))
-        check_memory(
-            need.total,
-            str(need),
-            of="the engine",
-            advice="export it with fewer bits (--precision) or a shorter --cache-length: "
-            f"{directory}",
-        )
+    return runs_on_host(providers)
+
+
+def _check_host_memory(directory: Path, manifest: Manifest) -> None:
+    """Raise where an engine does not fit into the host's memory."""
+    need = memory_needed(manifest, load_model_config(directory))
+    check_memory(
+        need.total,
+        str(need),
+        of="the engine",
+        advice=f"export it with fewer bits (--precision) or a shorter --cache-length: {directory}",
+    )
 
 
 def _fallback_note(running: Running) -> str:
