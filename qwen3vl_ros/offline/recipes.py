@@ -32,7 +32,7 @@ SUFFIX = ".json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenRange:
-    """Image tokens of a picture: fewest, those the plan is tuned for, most."""
+    """Image tokens: fewest, those the plan is tuned for, most."""
 
     min: int
     opt: int
@@ -52,7 +52,8 @@ class Recipe:
         operators: that graphs are made of.
         precision: of decoder and head.
         vision_precision: of the tower.
-        image_tokens: of one picture; larger pictures are scaled down.
+        image_tokens: of one picture, or of two frames of a clip, which may take a single token in
+            a long one; larger pictures are scaled down.
         cache_length: tokens of prompt and answer together.
         decode_window: rows of every pass after the prompt's; fewer are filled up.
         gpu_architecture: for example "sm_87".

@@ -52,7 +52,7 @@ class Lengths:
     """How long the axes of an engine's inputs get.
 
     Attributes:
-        image_tokens: of one picture.
+        image_tokens: of one pass of the tower: a picture, or two frames of a clip.
         patches_per_token: of the vision tower.
         cache_length: tokens of prompt and answer together.
         decode_window: rows of every pass after the prompt's.

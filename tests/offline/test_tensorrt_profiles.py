@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from qwen3vl_ros.image.preprocess import preprocess_config_from_dict
+from qwen3vl_ros.image.video import resized_frame_size
+from qwen3vl_ros.image.video_config import video_config_from_dict
+from qwen3vl_ros.model.local_model import SHARE_FOR_CLIPS
 from qwen3vl_ros.offline.recipes import TokenRange, load_recipe, recipe_names
 from qwen3vl_ros.offline.tensorrt_profiles import (
     DECODE,
@@ -23,6 +26,16 @@ from qwen3vl_ros.runtime.manifest import ShapeRange
 RELEASED = preprocess_config_from_dict(
     {
         "size": {"shortest_edge": 65536, "longest_edge": 16777216},
+        "patch_size": 16,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+    }
+)
+VIDEOS = video_config_from_dict(
+    {
+        "size": {"shortest_edge": 4096, "longest_edge": 25165824},
         "patch_size": 16,
         "temporal_patch_size": 2,
         "merge_size": 2,
@@ -93,12 +106,26 @@ def test_every_recipe_gives_profiles_that_rise_for_released_checkpoints(name):
                 assert shapes.min <= shapes.opt <= shapes.max
 
 
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_takes_the_small_frames_of_a_long_clip(name):
+    """Two frames go through the tower together, in as few tokens as the cache has left for them.
+
+    A picture of a released checkpoint has 64 tokens at least; a minute of video has far fewer.
+    """
+    recipe = load_recipe(name)
+    room = int(SHARE_FOR_CLIPS * recipe.cache_length)
+    height, width = resized_frame_size(120, 480, 640, VIDEOS, max_tokens=room)
+    tokens = height * width // VIDEOS.factor**2
+    assert tokens < 64
+    assert lengths_of(recipe, RELEASED).image_tokens.min <= tokens
+
+
 def test_a_checkpoint_of_smaller_pictures_narrows_a_recipe():
     """The tiny checkpoint's pictures take 16 to 75 tokens, less than any recipe is tuned for."""
     file = Path("engines/tiny/checkpoint/preprocessor_config.json")
     tiny = preprocess_config_from_dict(json.loads((Path(__file__).parents[2] / file).read_text()))
     lengths = lengths_of(load_recipe("rtx-ada"), tiny)
-    assert lengths.image_tokens == TokenRange(min=16, opt=75, max=75)
+    assert lengths.image_tokens == TokenRange(min=1, opt=75, max=75)
 
 
 def test_a_recipe_is_not_widened_by_a_checkpoint_of_larger_pictures():
