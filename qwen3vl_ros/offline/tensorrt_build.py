@@ -246,3 +246,11 @@ def _check_graphs(graphs: Manifest, recipe: Recipe) -> None:
                 "them again with qwen3vl build --recipe ... --graphs-only",
                 field=field,
             )
+    # Fewer are the checkpoint's own limit.
+    if graphs.max_visual_tokens > recipe.image_tokens.max:
+        raise EngineError(
+            f"the graphs have max_visual_tokens {graphs.max_visual_tokens}, recipe "
+            f"'{recipe.name}' has {recipe.image_tokens.max} at most; export them again with "
+            "qwen3vl build --recipe ... --graphs-only",
+            field="max_visual_tokens",
+        )

@@ -17,7 +17,7 @@ from qwen3vl_ros import cli
 from qwen3vl_ros.commands.elapsed import elapsed_line
 from qwen3vl_ros.errors import ConfigError, EngineError, MissingDependency
 from qwen3vl_ros.offline.recipe_graphs import graphs_for_recipe
-from qwen3vl_ros.offline.recipes import Recipe, load_recipe
+from qwen3vl_ros.offline.recipes import Recipe, TokenRange, load_recipe
 from qwen3vl_ros.offline.tensorrt_build import build_plans, check_memory, memory_needed
 from qwen3vl_ros.runtime.atomic_directory import replaced_directory
 from qwen3vl_ros.runtime.loading import load_engines
@@ -161,6 +161,10 @@ def test_a_build_that_fails_leaves_the_engine_before_it(graphs, tmp_path):
         pytest.param({"precision": "float16"}, "precision", id="precision"),
         pytest.param({"vision_precision": "float32"}, "vision_precision", id="tower"),
         pytest.param({"cache_length": 2048}, "cache_length", id="cache"),
+        # Their preprocessing would make pictures of up to 75 tokens, which the plan refuses.
+        pytest.param(
+            {"image_tokens": TokenRange(min=1, opt=40, max=40)}, "max_visual_tokens", id="pictures"
+        ),
     ],
 )
 def test_graphs_of_another_recipe_are_refused(graphs, tmp_path, changed, field):
