@@ -7,7 +7,9 @@ import argparse
 from pathlib import Path
 
 from ..offline.recipes import Recipe, load_recipe
-from ..offline.tensorrt_build import build_plans
+from ..offline.tensorrt_build import build_plans, memory_needed
+from ..runtime.free_memory import memory_line
+from ..runtime.manifest import read_manifest
 from .command import CHECKPOINT, Commands, add_command, workshop
 from .elapsed import elapsed_line
 from .progress_bar import Effort, progress_bar
@@ -47,6 +49,7 @@ def build(options: argparse.Namespace) -> int:
     graphs = options.graphs or _exported(options.checkpoint, options.output, recipe)
     if options.graphs_only:
         return 0
+    print(memory_line(memory_needed(read_manifest(graphs))), flush=True)
     engine, effort = options.output / recipe.name, Effort()
     with elapsed_line() as report:
         build_plans(graphs, engine, recipe, report)

@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..model_config import load_model_config
+from ..runtime.free_memory import memory_line
 from .command import CHECKPOINT, Commands, add_command, positive, workshop
 from .progress_bar import Effort, progress_bar
 
@@ -67,13 +69,19 @@ def export(options: argparse.Namespace) -> int:
     """Write the engines of a checkpoint, one directory a precision."""
     with workshop("export"):
         from ..offline.export import export_checkpoint
-        from ..offline.export_memory import memory_line
-        from ..offline.precisions import with_calibration, with_tower
+        from ..offline.export_memory import export_memory_bytes
+        from ..offline.precisions import precision_from_name, with_calibration, with_tower
 
-    print(memory_line(options.checkpoint, golden=not options.no_golden))
     # All of them before the first is written: a wrong name shall not cost an export.
     names = [with_calibration(n) if options.calibrate else n for n in options.precision]
-    for precision in [with_tower(name, options.tower) for name in names]:
+    names = [with_tower(name, options.tower) for name in names]
+    needed = export_memory_bytes(
+        load_model_config(options.checkpoint),
+        golden=not options.no_golden,
+        calibrated=any(precision_from_name(name).calibrated for name in names),
+    )
+    print(memory_line(needed))
+    for precision in names:
         target = options.output / f"onnxruntime-{precision}"
         effort = Effort()
         with progress_bar() as progress:

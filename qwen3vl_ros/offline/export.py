@@ -24,7 +24,6 @@ import onnx_ir as ir
 from ..errors import ConfigError
 from ..model_config import ModelConfig, TextConfig, VisionConfig, load_model_config
 from ..runtime.atomic_directory import replaced_directory
-from ..runtime.engine_memory import check_memory
 from ..runtime.manifest import EMBEDDING_FILE, MANIFEST_FILE, Manifest, write_manifest
 from .calibration import CODES, CalibratedWeight, calibrate
 from .checkpoint import checked_files
@@ -37,7 +36,7 @@ from .engine_files import (
     weights_sha256,
     write_table,
 )
-from .export_memory import export_memory_bytes
+from .export_memory import check_export_memory
 from .golden_outputs import write_golden_outputs
 from .graph_weights import attach_weights
 from .graphs import decoder_graph, head_graph, vision_graph
@@ -81,13 +80,7 @@ def export_checkpoint(
     config = load_model_config(checkpoint_dir)
     refuse_other_taps(config)
     _refuse_experts(config, numbers)
-    needed = export_memory_bytes(config, golden=golden)
-    check_memory(
-        needed,
-        f"about {needed / 1e9:.2f} GB",
-        of="the export",
-        advice="leave the golden outputs out (--no-golden)" if golden else "export elsewhere",
-    )
+    check_export_memory(config, golden=golden, calibrated=numbers.calibrated)
     room = room_for_tokens(checkpoint_dir, cache_length)
     weights = StoredWeights(files=checked_files(checkpoint_dir, config))
     with replaced_directory(engine_dir, marker=MANIFEST_FILE) as partial:

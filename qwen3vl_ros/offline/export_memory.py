@@ -2,18 +2,19 @@
 """How much memory an export takes at its peak: an estimate, to be held against what is free.
 
 Knows which parts of a checkpoint are ever whole in memory: never the model, a layer for the golden
-outputs, and one layer's experts, which are turned while they are written.
+outputs, one layer's experts, which are turned while they are written, and for calibration the
+tower, a layer, and squares as wide as its widest linear.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
-from ..model_config import ModelConfig, load_model_config
-from ..runtime.free_memory import free_memory_bytes
+from ..model_config import ModelConfig
+from ..runtime.engine_memory import check_memory
+from .calibration import TOWER_BYTES
 from .reference_decoder import DecoderLayer
+from .reference_vision import VisionTower
 from .streamed_reference import KEPT_BYTES
 
 # torch, the exporter and the pieces that weights are read in: measured with the tiny checkpoint.
@@ -21,14 +22,19 @@ _WORKSHOP_BYTES = 750_000_000
 _FLOAT_BYTES = 4
 # What weights that came and went leave behind in the heap: with it, 2B is what was measured.
 _HEAP_BYTES = 400_000_000
+# Of calibration: rows of all conversations together, about 120 of about 400 tokens; and the copies
+# of the widest square that are there at once, three of them in float64 (`compensation`).
+_CALIBRATION_ROWS = 48_000
+_BYTES_OF_A_SQUARE = 4 + 3 * 8
 
 
-def export_memory_bytes(config: ModelConfig, *, golden: bool) -> int:
+def export_memory_bytes(config: ModelConfig, *, golden: bool, calibrated: bool = False) -> int:
     """Of one export of a checkpoint, whatever its precision.
 
     Args:
         config: the checkpoint's.
         golden: whether the reference is asked for its outputs.
+        calibrated: whether weights are rounded for what rendered scenes bring about.
     """
     text = config.text
     with torch.device("meta"):
@@ -38,16 +44,37 @@ def export_memory_bytes(config: ModelConfig, *, golden: bool) -> int:
     # Read and copied; and what stays from pass to pass.
     stays = min(KEPT_BYTES, sum(sizes)) + min(_HEAP_BYTES, sum(sizes))
     asking = 2 * max(sizes) + stays if golden else 0
-    return _WORKSHOP_BYTES + max(asking, 2 * _FLOAT_BYTES * experts)
+    calibrating = _calibration_bytes(config, layer=max(sizes)) if calibrated else 0
+    return _WORKSHOP_BYTES + max(asking, calibrating, 2 * _FLOAT_BYTES * experts)
 
 
-def memory_line(checkpoint_dir: Path, *, golden: bool) -> str:
-    """For a person, before an export: what it needs, and what there is.
+def check_export_memory(config: ModelConfig, *, golden: bool, calibrated: bool) -> None:
+    """Raise unless so much is free; arguments as `export_memory_bytes`.
 
     Raises:
-        ConfigError: the checkpoint's config cannot be read.
+        EngineError: it is not, with the numbers.
     """
-    needed = export_memory_bytes(load_model_config(checkpoint_dir), golden=golden)
-    free = free_memory_bytes()
-    there = "nobody knows how much is" if free is None else f"{free / 1e9:.2f} GB are"
-    return f"memory: about {needed / 1e9:.2f} GB needed, {there} free"
+    needed = export_memory_bytes(config, golden=golden, calibrated=calibrated)
+    check_memory(
+        needed,
+        f"about {needed / 1e9:.2f} GB",
+        of="the export",
+        advice="leave the golden outputs out (--no-golden)" if golden else "export elsewhere",
+    )
+
+
+def _calibration_bytes(config: ModelConfig, *, layer: int) -> int:
+    """All conversations' hidden states, beside the tower first and then beside a layer's work."""
+    text = config.text
+    with torch.device("meta"):
+        tower = sum(p.numel() for p in VisionTower(config.vision).parameters())
+    widths = (
+        text.hidden_size,
+        text.num_attention_heads * text.head_dim,
+        text.hidden_size,
+        0 if text.num_experts else text.intermediate_size,
+    )
+    moments = _FLOAT_BYTES * sum(width**2 for width in widths)
+    squares = _BYTES_OF_A_SQUARE * max(widths) ** 2
+    rows = _FLOAT_BYTES * _CALIBRATION_ROWS * text.hidden_size
+    return rows + max(min(TOWER_BYTES, _FLOAT_BYTES * tower), 2 * layer + moments + squares)

@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import EngineError
 from ..image.preprocess import load_preprocess_config
 from ..runtime.atomic_directory import replaced_directory
-from ..runtime.free_memory import free_memory_bytes
+from ..runtime.engine_memory import check_memory
 from ..runtime.machine import driver_version
 from ..runtime.manifest import (
     GRAPH_FILES,
@@ -63,7 +63,13 @@ def build_plans(graph_dir: Path, engine_dir: Path, recipe: Recipe, report: Repor
     report("graphs", "checking")
     graphs = verify_engine_dir(graph_dir, flavour=GRAPHS_FLAVOUR)
     _check_graphs(graphs, recipe)
-    check_memory(memory_needed(graphs), free_memory_bytes())
+    needed = memory_needed(graphs)
+    check_memory(
+        needed,
+        f"about {needed / 1e9:.1f} GB",
+        of="building these plans",
+        advice="add swap, or take a recipe of a smaller precision",
+    )
     lengths = lengths_of(recipe, load_preprocess_config(graph_dir))
     names = zip(GRAPH_FILES[GRAPHS_FLAVOUR], GRAPH_FILES[recipe.flavour], strict=True)
     profiles: dict[str, tuple[Profile, ...]] = {}
@@ -103,20 +109,6 @@ def memory_needed(graphs: Manifest) -> int:
         for graph in GRAPH_FILES[GRAPHS_FLAVOUR]
     )
     return MEMORY_OF_A_BUILDER + int(max(sizes) * MEMORY_PER_WEIGHT_BYTE)
-
-
-def check_memory(needed: int, free: int | None) -> None:
-    """Raise unless so many bytes are free; None is not known, and lets it pass.
-
-    Raises:
-        EngineError: with both numbers.
-    """
-    if free is not None and free < needed:
-        raise EngineError(
-            f"building these plans takes about {needed / 1e9:.1f} GB of memory, and "
-            f"{free / 1e9:.1f} GB are free, swap included; end other programs, add swap, or take "
-            "a recipe of a smaller precision"
-        )
 
 
 def _build(

@@ -32,6 +32,7 @@ from .engine_files import (
     weights_sha256,
     write_table,
 )
+from .export_memory import check_export_memory
 from .golden_outputs import write_golden_outputs
 from .precisions import CALIBRATED_SUFFIX
 from .stored_weights import Float32, StoredWeights
@@ -64,10 +65,12 @@ def export_for_tensorrt(
     Raises:
         CheckpointError: a file or tensor is missing or misshapen, or holds a number too large.
         ConfigError: blocks that do not fit, or a cache too short for one picture.
-        EngineError: `graph_dir` holds something else, or is being written.
+        EngineError: `graph_dir` holds something else, or is being written, or memory is short.
     """
     config = load_model_config(checkpoint_dir)
     refuse_other_taps(config)
+    is_calibrated = choices.precision.endswith(CALIBRATED_SUFFIX)
+    check_export_memory(config, golden=golden, calibrated=is_calibrated)
     room = room_for_graphs(checkpoint_dir, choices)
     weights = StoredWeights(files=checked_files(checkpoint_dir, config))
     width, block_size = PRECISIONS[choices.precision]
@@ -78,7 +81,7 @@ def export_for_tensorrt(
         write_table(weights, partial / EMBEDDING_FILE, table)
         shares = config.text.tie_word_embeddings and block_size is None and table.name == width
         calibrated = NOT_CALIBRATED
-        if block_size is not None and choices.precision.endswith(CALIBRATED_SUFFIX):
+        if block_size is not None and is_calibrated:
             calibrated = calibrate(
                 checkpoint_dir,
                 weights,

@@ -31,3 +31,10 @@ def free_memory_bytes(file: Path = MEMINFO_FILE) -> int | None:
     free = (int(sizes["MemAvailable"]) + int(sizes.get("SwapFree", 0))) * _BYTES_IN_KIB
     allowed = cgroup_free_bytes()
     return free if allowed is None else min(free, allowed)
+
+
+def memory_line(needed_bytes: int) -> str:
+    """For a person, before something large begins: what it needs, and what there is."""
+    free = free_memory_bytes()
+    there = "nobody knows how much is" if free is None else f"{free / 1e9:.2f} GB are"
+    return f"memory: about {needed_bytes / 1e9:.2f} GB needed, {there} free"

@@ -24,9 +24,11 @@ from qwen3vl_ros.offline.checkpoint import checked_files, load_checkpoint
 from qwen3vl_ros.offline.export import export_checkpoint
 from qwen3vl_ros.offline.export_memory import export_memory_bytes
 from qwen3vl_ros.offline.family import RELEASED
+from qwen3vl_ros.offline.recipes import load_recipe
 from qwen3vl_ros.offline.reference_generation import encode_pictures, generate_greedy
 from qwen3vl_ros.offline.stored_weights import StoredWeights
 from qwen3vl_ros.offline.streamed_reference import StreamedReference
+from qwen3vl_ros.offline.tensorrt_export import export_for_tensorrt
 from qwen3vl_ros.runtime import engine_memory
 from qwen3vl_ros.runtime.manifest import read_manifest
 
@@ -106,14 +108,23 @@ def test_whoever_wants_none_gets_none(random_checkpoint, tmp_path, caplog):
     assert caplog.messages == []
 
 
+def for_onnx_runtime(checkpoint: Path, directory: Path) -> None:
+    export_checkpoint(checkpoint, directory, precision="int4", cache_length=384)
+
+
+def for_tensorrt(checkpoint: Path, directory: Path) -> None:
+    export_for_tensorrt(checkpoint, directory, load_recipe("orin-nano").choices)
+
+
+@pytest.mark.parametrize("export", [for_onnx_runtime, for_tensorrt])
 def test_an_export_that_memory_is_too_short_for_is_refused_before_it_begins(
-    random_checkpoint, tmp_path, monkeypatch
+    random_checkpoint, tmp_path, monkeypatch, export
 ):
     monkeypatch.setattr(engine_memory, "free_memory_bytes", lambda: 500_000_000)
     with pytest.raises(
         EngineError, match=r"the export needs about 0\.7\d GB .* 0\.50 GB are free"
     ):
-        export_checkpoint(random_checkpoint, tmp_path / "a", precision="int4", cache_length=384)
+        export(random_checkpoint, tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -124,6 +135,16 @@ def test_an_export_of_a_released_shape_needs_far_less_than_its_weights(size, lea
     needed = export_memory_bytes(RELEASED[size], golden=True) / 1e9
     assert least_gb < needed < most_gb
     assert export_memory_bytes(RELEASED[size], golden=False) / 1e9 < needed
+
+
+@pytest.mark.parametrize(("size", "least_gb", "most_gb"), [("2B", 2.5, 4), ("8B", 7, 10)])
+def test_to_calibrate_takes_more_memory_and_that_is_said(size, least_gb, most_gb):
+    """The squares of 8B's widest linear alone: 12288 x 12288, a float32 and three float64."""
+    config = RELEASED[size]
+    needed = export_memory_bytes(config, golden=True, calibrated=True)
+    assert needed > export_memory_bytes(config, golden=True)
+    assert needed > 28 * config.text.intermediate_size**2
+    assert least_gb < needed / 1e9 < most_gb
 
 
 @pytest.mark.parametrize(

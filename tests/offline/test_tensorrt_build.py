@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,8 @@ from qwen3vl_ros.commands.elapsed import elapsed_line
 from qwen3vl_ros.errors import ConfigError, EngineError, MissingDependency
 from qwen3vl_ros.offline.recipe_graphs import graphs_for_recipe
 from qwen3vl_ros.offline.recipes import Recipe, TokenRange, load_recipe
-from qwen3vl_ros.offline.tensorrt_build import build_plans, check_memory, memory_needed
+from qwen3vl_ros.offline.tensorrt_build import build_plans, memory_needed
+from qwen3vl_ros.runtime import engine_memory, free_memory
 from qwen3vl_ros.runtime.atomic_directory import replaced_directory
 from qwen3vl_ros.runtime.loading import load_engines
 from qwen3vl_ros.runtime.manifest import (
@@ -257,11 +259,16 @@ def test_what_a_build_needs_is_what_builds_of_2b_took(manifest, measured_gb):
     assert memory_needed(manifest) / 1e9 == pytest.approx(measured_gb, rel=0.1)
 
 
-def test_too_little_memory_is_said_before_a_build_begins():
-    check_memory(5_000_000_000, 5_000_000_000)
-    check_memory(5_000_000_000, None)
-    with pytest.raises(EngineError, match=r"takes about 5\.0 GB of memory, and 2\.0 GB are free"):
-        check_memory(5_000_000_000, 2_000_000_000)
+def test_too_little_memory_is_said_before_a_build_begins(graphs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(engine_memory, "free_memory_bytes", lambda: 500_000_000)
+    monkeypatch.setattr(free_memory, "free_memory_bytes", lambda: 500_000_000)
+    source = ["--graphs", str(graphs(FUSED)), "--output", str(tmp_path / "engines")]
+    assert cli.main(["build", "--recipe", FUSED.name, *source]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("memory: about 0.5")
+    assert out.endswith(" GB needed, 0.50 GB are free\n")
+    assert re.search(r"building these plans needs about 0\.\d GB of memory and 0\.50 GB are", err)
+    assert not (tmp_path / "engines" / FUSED.name).exists()
 
 
 def test_the_command_that_a_refusal_prints_builds_an_engine(tmp_path, capsys):
