@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class Engines:
         manifest: checked against the files.
         vision, decoder, lm_head: the three graphs (docs: graph contracts).
         embed_tokens: (vocab_size, D) float32 or float16, mapped from its file, read only.
-        running: where passes of the graphs run.
+        running: where passes of the decoder run; what did not start is of all graphs.
         notes: what differs between where the engine was made and here, and is no hindrance.
     """
 
@@ -125,8 +125,13 @@ def _loaded(directory: Path, manifest: Manifest, load: Callable[[Path], Engine])
         version = onnxruntime_version()
         notes = onnxruntime_notes(manifest, version) if version else ()
     vision, decoder, lm_head = (load(directory / name) for name in GRAPH_FILES[manifest.flavour])
-    if decoder.running.missing:
-        notes = (*notes, _fallback_note(decoder.running))
+    # Each graph starts its providers anew: the last may find a GPU's memory full.
+    missing = dict.fromkeys(
+        name for each in (vision, decoder, lm_head) for name in each.running.missing
+    )
+    running = replace(decoder.running, missing=tuple(missing))
+    if missing:
+        notes = (*notes, _fallback_note(running))
     try:
         table = np.load(directory / EMBEDDING_FILE, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -139,7 +144,7 @@ def _loaded(directory: Path, manifest: Manifest, load: Callable[[Path], Engine])
         decoder=decoder,
         lm_head=lm_head,
         embed_tokens=table,
-        running=decoder.running,
+        running=running,
         notes=notes,
     )
 

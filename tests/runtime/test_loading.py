@@ -136,6 +136,25 @@ def test_an_engine_that_fell_back_says_so_once(engine_dir, monkeypatch, caplog):
     assert [record.getMessage() for record in caplog.records] == [f"{engine_dir}: {note}"]
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider 'CUDAExecutionProvider'")
+@pytest.mark.parametrize("graph", ["vision.onnx", "decoder.onnx", "lm_head.onnx"])
+def test_a_single_graph_that_fell_back_is_told_too(engine_dir, monkeypatch, graph):
+    """The last one finds a GPU's memory full; whoever looks at the decoder alone misses it."""
+    real = loading._load
+
+    def load(path: Path, **kwargs: Any) -> Any:
+        engine = real(path, **kwargs)
+        if path.name == graph:
+            missing = ("CUDAExecutionProvider",)
+            engine._running = dataclasses.replace(engine.running, missing=missing)
+        return engine
+
+    monkeypatch.setattr(loading, "_load", load)
+    engines = load_engines(engine_dir, threads=1, allow_fallback=True)
+    assert engines.running.missing == ("CUDAExecutionProvider",)
+    assert engines.notes[0].startswith("CUDAExecutionProvider did not start")
+
+
 def test_an_engine_replaced_while_it_is_loaded_is_not_half_of_each(engine_dir, monkeypatch):
     """The first graph of one export with the second of another would answer, and be wrong."""
     real = loading._load
