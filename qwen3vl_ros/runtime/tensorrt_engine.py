@@ -196,7 +196,7 @@ class TensorRTEngine:
         ]
         return (
             f"{self._plan.name} was fed {'; '.join(faults)}; ask for less, or build it with a "
-            "recipe of more image_tokens or a larger cache_length"
+            "recipe of more image_tokens, a larger cache_length or a larger decode_window"
         )
 
 
