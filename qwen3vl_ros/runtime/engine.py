@@ -43,25 +43,29 @@ class Running:
 
     >>> print(Running(runtime="ONNX Runtime 1.32.0", on=("CPUExecutionProvider",), threads=2))
     ONNX Runtime 1.32.0 on CPUExecutionProvider, 2 threads, not spinning
+    >>> print(Running(runtime="TensorRT 10.3.0", on=("the GPU",)))
+    TensorRT 10.3.0 on the GPU
 
     Attributes:
         runtime: its name and version.
         on: what it runs on, in order: a graph's nodes go to the first that can compute them.
-        threads: on the CPU, of one pass; 0 is one a core.
+        threads: on the CPU, of one pass; 0 is one a core, None where there are none.
         spinning: whether threads that wait keep their cores busy.
         missing: what was asked for and did not start, where that was allowed.
     """
 
     runtime: str
     on: tuple[str, ...]
-    threads: int = 0
+    threads: int | None = None
     spinning: bool = False
     missing: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        where = f"{self.runtime} on {', '.join(self.on)}"
+        if self.threads is None:
+            return where
         threads = f"{self.threads} threads" if self.threads else "a thread for each core"
-        spinning = "spinning" if self.spinning else "not spinning"
-        return f"{self.runtime} on {', '.join(self.on)}, {threads}, {spinning}"
+        return f"{where}, {threads}, {'spinning' if self.spinning else 'not spinning'}"
 
 
 class Engine(Protocol):

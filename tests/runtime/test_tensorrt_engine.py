@@ -218,7 +218,7 @@ def test_an_engine_names_what_is_fed_and_returned_without_the_cache(load):
         name="token_embeds", dtype=np.dtype(np.float32), shape=("axis0", "axis1", 64)
     )
     assert embeds in engine.inputs
-    assert str(engine.running).startswith("TensorRT 10.3.0.30 on the GPU")
+    assert str(engine.running) == "TensorRT 10.3.0.30 on the GPU"
 
 
 def test_the_cache_starts_as_zeros_in_whatever_memory_it_gets(load, passes):
@@ -338,7 +338,7 @@ def test_plans_of_tensorrt_rtx_are_read_by_its_own_module(
         version="1.7.1.116",
     )
     engine = tensorrt_engine.TensorRTEngine(plan, flavour="tensorrt-rtx")
-    assert str(engine.running).startswith("TensorRT-RTX 1.7.1.116 on the GPU")
+    assert str(engine.running) == "TensorRT-RTX 1.7.1.116 on the GPU"
     assert tensorrt_engine.this_machine("tensorrt-rtx").tensorrt_version == "1.7.1.116"
 
 
