@@ -26,10 +26,12 @@ ARGUMENTS = (
     ("depth", "depth", "Topic of depth registered to it; none need be published."),
     ("camera_info", "camera_info", "Topic of its calibration."),
     ("target_frame", "", "Frame of the 3D results; empty: the camera's. The params file wins."),
+    ("engine_dir", "", "Directory of the engine; empty: the tiny one. The params file wins."),
     ("params_file", [PARAMS, "perception.yaml"], "Parameters, where they differ from defaults."),
     ("namespace", "", "Namespace of the node and its relative topics."),
     ("respawn", "false", "Start the node again when it ends."),
 )
+STRINGS = ("target_frame", "engine_dir")
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -40,12 +42,10 @@ def generate_launch_description() -> LaunchDescription:
         name="qwen3vl",
         namespace=LaunchConfiguration("namespace"),
         parameters=[
-            {"target_frame": ParameterValue(LaunchConfiguration("target_frame"), value_type=str)},
+            {n: ParameterValue(LaunchConfiguration(n), value_type=str) for n in STRINGS},
             LaunchConfiguration("params_file"),
         ],
-        remappings=[
-            (topic, LaunchConfiguration(topic)) for topic in ("image", "depth", "camera_info")
-        ],
+        remappings=[(t, LaunchConfiguration(t)) for t in ("image", "depth", "camera_info")],
         respawn=LaunchConfiguration("respawn"),
         respawn_delay=2.0,
         output="screen",

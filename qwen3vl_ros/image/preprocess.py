@@ -109,8 +109,9 @@ def with_pixel_budget(
     token = config.factor**2
     if not (0 < low <= high and token <= high <= room_px):
         raise ConfigError(
-            f"pictures are to have {low} to {high} pixels, expected 0 < min_pixels <= max_pixels, "
-            f"room for one token ({token}) and at most {room_px}, which the engine was built for"
+            f"min_pixels is {low} and max_pixels {high}, expected 0 < min_pixels <= max_pixels, "
+            f"and max_pixels from {token} (one image token) to {room_px} (what the engine was "
+            "built for); leave them out for the checkpoint's own"
         )
     return replace(config, min_pixels=low, max_pixels=high)
 

@@ -99,7 +99,7 @@ def read_objects(
             + (f" ({'; '.join(reasons)})" if reasons else "")
             + (", it was cut off" if not scanned.complete else "")
             + f"; expected a JSON list of them, or []; got {excerpt(text)}: ask again, or allow "
-            "more new tokens if it was cut off",
+            "more (max_objects) if it was cut off",
             answer_text=text,
         )
     return Reading(

@@ -58,8 +58,7 @@ def answer_start(text: str, *, thinking: bool) -> int:
     if thinking or text.lstrip().startswith(BEGIN_OF_THINKING):
         raise AnswerError(
             f"the model was still thinking after {len(text)} characters, expected "
-            f"'{END_OF_THINKING}' and an answer; allow more new tokens, or ask an Instruct "
-            "checkpoint",
+            f"'{END_OF_THINKING}' and an answer; ask an Instruct checkpoint, or for less",
             answer_text=text,
         )
     return 0

@@ -64,7 +64,7 @@ def parse_words(text: str, *, ended: bool, thinking: bool = False) -> Reading[st
     words = clean_words(text[answer_start(text, thinking=thinking) :])
     if not words:
         raise AnswerError(
-            "the answer holds no words, expected some; ask again, or allow more new tokens",
+            "the answer holds no words, expected some; ask again in other words",
             answer_text=text,
         )
     return Reading(value=words, complete=ended, notes=(), text=text)

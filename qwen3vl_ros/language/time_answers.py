@@ -93,7 +93,7 @@ def parse_moments(
             + (f" ({'; '.join(notes)})" if notes else "")
             + ("" if ended else ", it was cut off")
             + f"; expected for example '12.5 - 18.0 seconds', or []; got {excerpt(text)}: ask "
-            "again, or allow more new tokens if it was cut off",
+            "again, or allow more (max_objects) if it was cut off",
             answer_text=text,
         )
     return Reading(value=tuple(moments), complete=ended, notes=tuple(notes), text=text)

@@ -52,6 +52,12 @@ def read_manifest(directory: Path) -> Manifest:
         if not directory.is_dir():
             raise EngineError(_no_directory(directory))
         if not file.is_file():
+            below = sorted(found.parent.name for found in directory.glob(f"*/{MANIFEST_FILE}"))
+            if below:
+                raise EngineError(
+                    f"{directory} has no {MANIFEST_FILE}, expected an engine directory; it holds "
+                    f"engines in {', '.join(below)}: name one of them"
+                )
             raise EngineError(
                 f"the engine directory has no {MANIFEST_FILE}, so nothing says what its graphs "
                 f"are; {rebuild_advice(directory)}; looked at {directory}"
@@ -212,6 +218,11 @@ def _no_directory(directory: Path) -> str:
         return (
             f"no engine directory; a build that was killed left the engine before it whole, under "
             f"another name: mv {aside} {directory}; or {rebuild_advice(directory)}"
+        )
+    if not directory.exists():
+        return (
+            f"no engine directory, expected one that holds a {MANIFEST_FILE}; there is no "
+            f"{directory}: is the path right? Else {rebuild_advice(directory)}"
         )
     return f"no engine directory; {rebuild_advice(directory)}; looked at {directory}"
 

@@ -194,7 +194,7 @@ def test_another_budget_of_pixels_may_be_asked_for(asked, budget):
     ],
 )
 def test_a_budget_that_cannot_be_is_refused_with_the_engines(asked):
-    with pytest.raises(ConfigError, match=r"one token \(1024\) and at most 102400"):
+    with pytest.raises(ConfigError, match=r"from 1024 \(one image token\) to 102400"):
         with_pixel_budget(TINY, **asked, room_px=100 * 1024)
 
 

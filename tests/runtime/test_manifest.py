@@ -309,6 +309,14 @@ def test_what_is_no_engine_directory_is_refused_with_the_command_that_makes_one(
     )
 
 
+def test_whoever_names_the_parent_of_engines_is_told_their_names(tmp_path):
+    for name in ("onnxruntime-int4", "onnxruntime-float32"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text("{}")
+    with pytest.raises(EngineError, match="engines in onnxruntime-float32, onnxruntime-int4: name"):
+        verify_engine_dir(tmp_path)
+
+
 def test_a_link_that_stays_inside_is_followed(engine_dir):
     (engine_dir / "tokenizer.json").rename(engine_dir / "shared.json")
     (engine_dir / "tokenizer.json").symlink_to("shared.json")
