@@ -313,7 +313,8 @@ def test_whoever_names_the_parent_of_engines_is_told_their_names(tmp_path):
     for name in ("onnxruntime-int4", "onnxruntime-float32"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").write_text("{}")
-    with pytest.raises(EngineError, match="engines in onnxruntime-float32, onnxruntime-int4: name"):
+    names = "onnxruntime-float32, onnxruntime-int4"
+    with pytest.raises(EngineError, match=f"engines in {names}: name"):
         verify_engine_dir(tmp_path)
 
 
