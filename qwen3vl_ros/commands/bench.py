@@ -61,11 +61,13 @@ def run_bench(options: argparse.Namespace) -> int:
         image_tokens=tuple(options.image_tokens or ())
         or bench_plan.sizes_that_fit(
             bench_plan.IMAGE_TOKENS,
-            most=min(manifest.max_visual_tokens, room - options.text_tokens),
+            most=max(1, min(manifest.max_visual_tokens, room - options.text_tokens)),
         ),
         text_tokens=options.text_tokens,
         cached_tokens=tuple(options.cached_tokens or ())
-        or bench_plan.sizes_that_fit(bench_plan.CACHED_TOKENS, most=room - max(options.windows)),
+        or bench_plan.sizes_that_fit(
+            bench_plan.CACHED_TOKENS, most=max(1, room - max(options.windows))
+        ),
         windows=tuple(options.windows),
         rounds=options.rounds,
         passes=options.passes,
