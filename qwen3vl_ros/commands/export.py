@@ -68,6 +68,8 @@ def add(commands: Commands) -> None:
 def export(options: argparse.Namespace) -> int:
     """Write the engines of a checkpoint, one directory a precision."""
     with workshop("export"):
+        from ..offline.checkpoint import checked_files
+        from ..offline.engine_files import require_files
         from ..offline.export import export_checkpoint
         from ..offline.export_memory import export_memory_bytes
         from ..offline.precisions import precision_from_name, with_calibration, with_tower
@@ -75,8 +77,12 @@ def export(options: argparse.Namespace) -> int:
     # All of them before the first is written: a wrong name shall not cost an export.
     names = [with_calibration(n) if options.calibrate else n for n in options.precision]
     names = [with_tower(name, options.tower) for name in names]
+    # What is wrong with the checkpoint comes first, alone.
+    config = load_model_config(options.checkpoint)
+    checked_files(options.checkpoint, config)
+    require_files(options.checkpoint)
     needed = export_memory_bytes(
-        load_model_config(options.checkpoint),
+        config,
         golden=not options.no_golden,
         calibrated=any(precision_from_name(name).calibrated for name in names),
     )

@@ -87,21 +87,26 @@ def refuse_other_taps(config: ModelConfig) -> None:
         )
 
 
-def copy_files(source: Path, target: Path) -> None:
-    """Tokenizer, template and configs, as the checkpoint has them.
+def require_files(source: Path) -> None:
+    """Raise unless a checkpoint has what an engine needs beside its graphs.
 
     Raises:
-        CheckpointError: one that no engine can do without is not there.
+        CheckpointError: with the file that is not there.
     """
-    for name in (*CHECKPOINT_FILES, *OPTIONAL_FILES):
-        file = source / name
-        if file.is_file():
-            shutil.copyfile(file, target / name)
-        elif name in CHECKPOINT_FILES:
+    for name in CHECKPOINT_FILES:
+        if not (source / name).is_file():
             raise CheckpointError(
                 f"the checkpoint has no {name}, which the engine needs beside its graphs; "
                 f"download it whole: {source}"
             )
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """Tokenizer, template and configs, as the checkpoint has them; errors as `require_files`."""
+    require_files(source)
+    for name in (*CHECKPOINT_FILES, *OPTIONAL_FILES):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
 
 
 def write_table(weights: StoredWeights, file: Path, kind: npt.DTypeLike) -> None:
