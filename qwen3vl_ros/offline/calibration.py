@@ -13,7 +13,7 @@ Experts are not calibrated: each sees too few tokens of a few scenes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,32 @@ class CalibratedWeight:
                 _read(self.file, np.int8, start, (count, in_features)),
                 _read(self.scales_file, np.float32, start, (count, blocks)),
             )
+
+
+NOT_CALIBRATED: Mapping[str, CalibratedWeight] = {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundedBefore:
+    """A calibrated weight, laid out as a flavour lays out those that it rounds itself.
+
+    Attributes:
+        weight: what was rounded.
+        packed: (rows, in) codes as the flavour's graphs hold them, bytes.
+    """
+
+    weight: CalibratedWeight
+    packed: Callable[[npt.NDArray[np.int8]], npt.NDArray[np.uint8]]
+
+    def codes(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """Packed, some rows after the other."""
+        for codes, _ in self.weight.pieces():
+            yield self.packed(codes)
+
+    def scales(self) -> Iterator[Float32]:
+        """(rows, blocks), likewise."""
+        for _, scales in self.weight.pieces():
+            yield scales
 
 
 @dataclass(kw_only=True, slots=True)

@@ -10,24 +10,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from .calibration import CalibratedWeight
+from .calibration import NOT_CALIBRATED, CalibratedWeight, RoundedBefore
 from .expert_operators import attach_experts
 from .half_precision import compute_in_half
 from .integer_products import integer_product, is_integer_product
 from .precisions import FLOAT16, FLOAT32, INT8, Precision
 from .quantization import ACCURACY_LEVEL, packed_int4
-from .stored_weights import Float32, RoundedWeight, StoredWeights
+from .stored_weights import RoundedWeight, StoredWeights
 from .streamed_tensor import Pieces, StreamedTensor
 
 ROUTER = ".mlp.gate.weight"
-NOT_CALIBRATED: Mapping[str, CalibratedWeight] = {}
 
 
 def attach_weights(
@@ -131,9 +127,12 @@ def _rounded_initializers(
     scales = ir.val(f"{name}.scales", FLOAT32, (out_features, blocks))
     for value in (codes, scales):
         graph.initializers.add(value)
-    rounded: RoundedWeight | _RoundedBefore
+    rounded: RoundedWeight | RoundedBefore
     if calibrated is not None:
-        rounded = _RoundedBefore(calibrated)
+        rounded = RoundedBefore(
+            weight=calibrated,
+            packed=functools.partial(packed_int4, block_size=calibrated.block_size),
+        )
     else:
         rounded = RoundedWeight(
             matrices=functools.partial(weights.pieces, name),
@@ -141,21 +140,6 @@ def _rounded_initializers(
             block_size=precision.block_size,
         )
     return (codes, scales), {str(codes.name): rounded.codes, str(scales.name): rounded.scales}
-
-
-@dataclass(frozen=True, slots=True)
-class _RoundedBefore:
-    """A calibrated weight, laid out as `RoundedWeight` lays out its own."""
-
-    weight: CalibratedWeight
-
-    def codes(self) -> Iterator[npt.NDArray[np.uint8]]:
-        for codes, _ in self.weight.pieces():
-            yield packed_int4(codes, block_size=self.weight.block_size)
-
-    def scales(self) -> Iterator[Float32]:
-        for _, scales in self.weight.pieces():
-            yield scales
 
 
 def _store_narrow(graph: ir.Graph, kind: ir.DataType) -> None:

@@ -20,7 +20,7 @@ from ..image.preprocess import FILE_NAME, load_preprocess_config
 from ..model_config import ModelConfig, load_model_config
 from ..runtime.atomic_directory import replaced_directory
 from ..runtime.manifest import EMBEDDING_FILE, MANIFEST_FILE, Manifest, write_manifest
-from .calibration import CODES, calibrate
+from .calibration import CODES, NOT_CALIBRATED, calibrate
 from .checkpoint import checked_files
 from .engine_files import (
     Room,
@@ -40,7 +40,7 @@ from .streamed_tensor import Progress, save
 from .tensorrt_choices import PRECISIONS as PRECISIONS
 from .tensorrt_choices import GraphChoices as GraphChoices
 from .tensorrt_graphs import decoder_graph, head_graph, vision_graph
-from .tensorrt_weights import NOT_CALIBRATED, attach_weights, positive_int4
+from .tensorrt_weights import attach_weights, positive_int4
 
 FLAVOUR = "tensorrt-onnx"
 

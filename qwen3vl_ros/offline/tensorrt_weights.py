@@ -23,7 +23,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ..errors import ConfigError
-from .calibration import CalibratedWeight
+from .calibration import NOT_CALIBRATED, CalibratedWeight, RoundedBefore
 from .checkpoint import is_expert_tensor
 from .stored_weights import Float32, StoredWeights
 from .streamed_tensor import NARROW_KINDS, Pieces, StreamedTensor
@@ -31,7 +31,6 @@ from .tensorrt_experts import ROUTER, expert_pieces
 from .tensorrt_operators import INT4_OPSET
 
 LEAST_SCALE = 2.0**-14  # the smallest normal float16; a block of zeros has it too
-NOT_CALIBRATED: Mapping[str, CalibratedWeight] = {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,21 +114,6 @@ class _FourBits:
             yield self._scales.pop(0)
 
 
-@dataclass(frozen=True, slots=True)
-class _RoundedBefore:
-    """A calibrated weight, laid out as `_FourBits` lays out its own."""
-
-    weight: CalibratedWeight
-
-    def codes(self) -> Iterator[npt.NDArray[np.uint8]]:
-        for codes, _ in self.weight.pieces():
-            yield _packed(codes)
-
-    def scales(self) -> Iterator[Float32]:
-        for _, scales in self.weight.pieces():
-            yield scales
-
-
 class _Int4Tensor(StreamedTensor):
     """Codes, two in a byte."""
 
@@ -201,9 +185,9 @@ def _dequantized(
             f"blocks only, expected a multiple of {block_size}; take precision float16 or "
             "another block size"
         )
-    rounded: _FourBits | _RoundedBefore
+    rounded: _FourBits | RoundedBefore
     if calibrated is not None:
-        rounded = _RoundedBefore(calibrated)
+        rounded = RoundedBefore(weight=calibrated, packed=_packed)
     else:
         rounded = _FourBits(
             weights=weights,
