@@ -2,8 +2,9 @@
 """The tower's lessons: what every image token should know about the object it sees.
 
 A detector head that is thrown away after training. It asks each merged token for objectness,
-colour, shape, painted word, superlatives ("nearest of the boxes": comparing is done once, by the
-tower, so that the decoder has to look it up only), and the numbers of everything flat and of the
+colour, shape, painted word, superlatives ("nearest of the boxes") and relations ("to the left of
+something red": comparing is done once, by the tower, so that the decoder has to look it up only),
+and the numbers of everything flat and of the
 3D box *digit by digit*: a decimal digit is a token to the decoder, so a tower that already thinks
 in digits leaves the decoder only to look up and copy. (Regressed coordinates alone were much
 slower to turn into text, see docs/LOG.md.)
@@ -19,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..synthetic.phrases import SUPERLATIVES
+from ..synthetic.phrases import RELATIONS, SUPERLATIVES
 from ..synthetic.solids import COLORS, SHAPES, WORDS
 
 COVERED = 0.12  # a token sees an object when the object covers this share of it
@@ -28,6 +29,8 @@ FLAT = 10  # numbers: box, point inside, box of the word
 HUNDREDS, TENS = 11, 10  # of 0..1000
 UNITS, TENTHS, HUNDREDTHS = 4, 10, 10  # of metres or half turns
 RANKS = 3 * len(SUPERLATIVES)  # among those of its name, of its shape, and all
+TRAITS = (*COLORS, *SHAPES)  # of the other thing of a relation
+RELATED = len(RELATIONS) * len(TRAITS)
 UNKNOWN = -100  # class of what nobody is asked about, as torch's cross-entropy has it
 NO_WORD = len(WORDS)
 
@@ -40,6 +43,8 @@ class DenseTargets:
         colors, shapes: (B, K) int64, -1 where there is no solid.
         words: (B, K) int64, index into `WORDS`, `NO_WORD` or `UNKNOWN`.
         ranks: (B, K, RANKS) float32, 1 where a superlative holds; NaN where nobody could say.
+        related: (B, K, RELATED) float32, 1 where a relation to something of a trait holds; NaN
+            where nobody asks.
         flat_norm1000: (B, K, FLAT) float32; NaN where there is none.
         bbox_3d: (B, K, 9) float32.
         coverage: (B, K, V) float32.
@@ -49,20 +54,21 @@ class DenseTargets:
     shapes: Tensor
     words: Tensor
     ranks: Tensor
+    related: Tensor
     flat_norm1000: Tensor
     bbox_3d: Tensor
     coverage: Tensor
 
 
 class DetectorHead(nn.Module):
-    """One linear layer on normalised image tokens; `full` also asks for words, superlatives and
-    every digit."""
+    """One linear layer on normalised image tokens; `full` also asks for words, superlatives,
+    relations and every digit."""
 
     def __init__(self, size: int, *, full: bool) -> None:
         super().__init__()
         self.parts = [1, len(COLORS), len(SHAPES), FLAT]
         if full:
-            self.parts += [len(WORDS) + 1, RANKS]
+            self.parts += [len(WORDS) + 1, RANKS, RELATED]
             self.parts += [9, FLAT * HUNDREDS, FLAT * TENS]
             self.parts += [9 * 2, 9 * UNITS, 9 * TENTHS, 9 * HUNDREDTHS]
         self.full = full
@@ -98,18 +104,22 @@ class DetectorHead(nn.Module):
             return loss, found
         word, rank = targets.words[image, solid], targets.ranks[image, solid]
         bbox_3d = targets.bbox_3d[image, solid]
-        loss = loss + _word_loss(rows[4], word) + _rank_loss(rows[5], rank)
-        loss = loss + 3 * F.l1_loss(rows[6], bbox_3d) + _digit_loss(rows[7:], flat, bbox_3d)
+        related = targets.related[image, solid]
+        loss = loss + _word_loss(rows[4], word)
+        loss = loss + _rank_loss(rows[5], rank) + _rank_loss(rows[6], related)
+        loss = loss + 3 * F.l1_loss(rows[7], bbox_3d) + _digit_loss(rows[8:], flat, bbox_3d)
         with torch.no_grad():
-            error = (rows[6] - bbox_3d)[:, :3].norm(dim=-1)
+            error = (rows[7] - bbox_3d)[:, :3].norm(dim=-1)
             found["center_m"] = error.median().item()
             for name, part, base, digits in zip(
-                ("hundreds", "tens"), rows[7:9], (HUNDREDS, TENS), box_digits(box), strict=True
+                ("hundreds", "tens"), rows[8:10], (HUNDREDS, TENS), box_digits(box), strict=True
             ):
                 guess = part.view(-1, FLAT, base)[:, :4].argmax(-1)
                 found[name] = (guess == digits).float().mean().item()
-            known = rank.isfinite()
-            found["ranks"] = ((rows[5] > 0) == (rank > 0.5))[known].float().mean().item()
+            for name, part, truth in (("ranks", rows[5], rank), ("related", rows[6], related)):
+                known = truth.isfinite()
+                if known.any():
+                    found[name] = ((part > 0) == (truth > 0.5))[known].float().mean().item()
             written = (word != NO_WORD) & (word != UNKNOWN)
             if written.any():
                 found["words"] = (rows[4].argmax(-1) == word)[written].float().mean().item()

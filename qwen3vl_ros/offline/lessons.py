@@ -27,6 +27,7 @@ from ..synthetic.questions import (
 from ..synthetic.small_talk import question_in_words
 
 ARTICLE = 0.4  # of the descriptions begin with "the"
+NOTHING_WRITTEN = 0.25  # of the pictures without a word are asked for words all the same
 
 
 class Asked(Enum):
@@ -122,7 +123,10 @@ def draw_questions(
         elif asked is Asked.GROUP:
             question = question_about_any_group(objects, rng, task)
         elif task is Task.SPOT_TEXT:
-            question = question_about_words(objects, list(TextLevel)[rng.integers(2)])
+            if any(known.word for known in objects) or rng.uniform() < NOTHING_WRITTEN:
+                question = question_about_words(objects, list(TextLevel)[rng.integers(2)])
+            elif phrases:
+                question = question_about_phrase(objects, phrases.pop(), Task.REFER)
         elif asked is Asked.WORDS:
             question = question_in_words(objects, rng)
         elif asked is Asked.PHRASE and phrases:

@@ -17,9 +17,16 @@ import torch
 from torch import Tensor
 
 from ..synthetic.known_objects import KnownObject
-from ..synthetic.phrases import SUPERLATIVES, is_clear, members, superlative_of
+from ..synthetic.phrases import (
+    RELATIONS,
+    SUPERLATIVES,
+    is_clear,
+    members,
+    relations_that_hold,
+    superlative_of,
+)
 from ..synthetic.shards import Shard, known_of_row
-from .dense_targets import NO_WORD, RANKS, UNKNOWN, DenseTargets
+from .dense_targets import NO_WORD, RANKS, RELATED, TRAITS, UNKNOWN, DenseTargets
 from .shown import Shown, still
 
 
@@ -66,7 +73,9 @@ def pictures_from_shard(
     classes = np.where(words >= 0, words.astype(np.int64), NO_WORD)
     classes[(words >= 0) & mirrored[:, None]] = UNKNOWN
     words[mirrored] = -1
-    objects, ranks = [], np.full((*colors.shape, RANKS), np.nan, np.float32)
+    objects = []
+    ranks = np.full((*colors.shape, RANKS), np.nan, np.float32)
+    related = np.full((*colors.shape, RELATED), np.nan, np.float32)
     for i in range(len(indices)):
         there = np.flatnonzero(colors[i] >= 0)
         known = tuple(
@@ -81,7 +90,7 @@ def pictures_from_shard(
             for k in there
         )
         objects.append(known)
-        ranks[i, there] = ranks_of(known)
+        ranks[i, there], related[i, there] = ranks_of(known), related_of(known)
     h, w = images.shape[1:3]
     covered = torch.from_numpy(coverage.reshape(*coverage.shape[:2], -1))
     return Pictures(
@@ -97,6 +106,7 @@ def pictures_from_shard(
             shapes=torch.from_numpy(shapes.astype(np.int64)),
             words=torch.from_numpy(classes),
             ranks=torch.from_numpy(ranks),
+            related=torch.from_numpy(related),
             flat_norm1000=torch.from_numpy(flat),
             bbox_3d=torch.from_numpy(boxes_3d),
             coverage=covered,
@@ -126,6 +136,19 @@ def ranks_of(objects: tuple[KnownObject, ...]) -> npt.NDArray[np.float32]:
                 if most is not None:
                     ranks[index, row * len(SUPERLATIVES) + column] = most == index
     return ranks
+
+
+def related_of(objects: tuple[KnownObject, ...]) -> npt.NDArray[np.float32]:
+    """(K, RELATED) whether each object has a relation to something of a trait ("left of", red);
+    NaN where no phrase picks it, or another of its group, by that relation and trait."""
+    related = np.full((len(objects), len(RELATIONS), len(TRAITS)), np.nan, np.float32)
+    for found in relations_that_hold(objects):
+        anchor, row = objects[found.anchor], RELATIONS.index(found.relation)
+        for column in (TRAITS.index(anchor.color), TRAITS.index(anchor.shape)):
+            for index in found.group:
+                holds = index == found.index
+                related[index, row, column] = np.fmax(related[index, row, column], holds)
+    return related.reshape(len(objects), -1)
 
 
 def patch_rows(values: Tensor) -> Tensor:

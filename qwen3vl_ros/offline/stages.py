@@ -73,16 +73,14 @@ class Recipe:
 
 
 def going_on(*, seed: int) -> Recipe:
-    """For a model that was trained before: new heads first, then at half the rate, so that what
-    it knows is not shaken out of it."""
+    """For a model that was trained before: new heads first, then at a lower rate, so that what it
+    knows is not shaken out of it."""
     return Recipe(
-        heads_steps=40,
-        tower_steps=400,
-        decoder_steps=800,
-        tower_batch=8,
-        decoder_batch=4,
+        heads_steps=60,
+        tower_steps=2400,
+        decoder_steps=2400,
         rate=7e-4,
-        matrix_rate=1.5e-3,
+        matrix_rate=2e-3,
         seed=seed,
     )
 

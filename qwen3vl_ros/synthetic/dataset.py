@@ -49,11 +49,12 @@ def scene_from_seed(
 
 
 def room_from_seed(
-    seed: int, *, width: int | None = None, height: int | None = None
+    seed: int, *, width: int | None = None, height: int | None = None, signs: bool = False
 ) -> tuple[Room, Lens, RoomPicture]:
     """The room, camera and picture of a seed; the camera's size is drawn too unless given."""
     rng = np.random.default_rng([ROOMS, seed])
-    room = random_room(rng, floors=FLOORS if seed >= HELD_OUT_SEED else TRAINED_FLOORS)
+    floors = FLOORS if seed >= HELD_OUT_SEED else TRAINED_FLOORS
+    room = random_room(rng, floors=floors, signs=signs)
     lens = aimed_lens(room, rng, width=width, height=height)
     return room, lens, render_room(room, lens)
 

@@ -98,9 +98,27 @@ def superlative_phrases(objects: Sequence[KnownObject]) -> Iterator[Phrase]:
                 yield Phrase(text=f"{superlative} {words}", head=words, index=index)
 
 
-def relation_phrases(objects: Sequence[KnownObject]) -> Iterator[Phrase]:
-    """Every relation to a thing with a name of its own that picks one of a group of two or more:
-    "ball left of the red box"."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Relation:
+    """One of a group, picked by how it stands to an anchor.
+
+    Attributes:
+        words: of the group: "ball".
+        group: indices of its members.
+        relation: one of `RELATIONS`.
+        anchor: index of the object with a name of its own that the group is held against.
+        index: the member for which the relation holds, and for no other.
+    """
+
+    words: str
+    group: tuple[int, ...]
+    relation: str
+    anchor: int
+    index: int
+
+
+def relations_that_hold(objects: Sequence[KnownObject]) -> Iterator[Relation]:
+    """Every relation to a thing with a name of its own that picks one of two or more."""
     for words in {words: None for known in objects for words in groups(known)[:2]}:
         group = members(objects, words)
         if len(group) < 2 or not is_clear(objects, group):
@@ -112,8 +130,20 @@ def relation_phrases(objects: Sequence[KnownObject]) -> Iterator[Phrase]:
             for relation in RELATIONS:
                 index = _related(objects, group, relation, known)
                 if index is not None:
-                    text = f"{words} {relation} the {known.name}"
-                    yield Phrase(text=text, head=words, index=index)
+                    yield Relation(
+                        words=words,
+                        group=tuple(group),
+                        relation=relation,
+                        anchor=anchor,
+                        index=index,
+                    )
+
+
+def relation_phrases(objects: Sequence[KnownObject]) -> Iterator[Phrase]:
+    """Every relation that holds, in words: "ball left of the red box"."""
+    for found in relations_that_hold(objects):
+        text = f"{found.words} {found.relation} the {objects[found.anchor].name}"
+        yield Phrase(text=text, head=found.words, index=found.index)
 
 
 def _related(

@@ -23,6 +23,7 @@ TILE_M = 0.25  # sides of floor tiles, and lengths of planks and bricks: the met
 # The last one is never trained on: held-out rooms have it as often as each of the others.
 FLOORS = ("tiles", "planks", "bricks")
 TRAINED_FLOORS = FLOORS[:2]
+BOXES_WITH_SIGNS = 0.7  # of the solids of a room with signs
 REACH_M = 0.46  # solids stand within this circle
 GAP_M = 0.03
 
@@ -102,13 +103,18 @@ class Room:
     light: Light
 
 
-def random_room(rng: np.random.Generator, *, floors: tuple[str, ...] = TRAINED_FLOORS) -> Room:
-    """A room with one to six solids; fewer, where two hundred draws find no free place."""
+def random_room(
+    rng: np.random.Generator, *, floors: tuple[str, ...] = TRAINED_FLOORS, signs: bool = False
+) -> Room:
+    """A room with one to six solids; fewer, where two hundred draws find no free place.
+
+    With `signs` most are boxes, all that are large enough with a word on them.
+    """
     on_table = rng.uniform() < 0.45
     surface = _random_surface(rng, floors)
     walls = np.where(rng.uniform(size=2) < 0.7, rng.uniform(0.9, 2.6, size=2), np.nan)
     return Room(
-        solids=_random_solids(rng),
+        solids=_random_solids(rng, signs=signs),
         surface=surface,
         table_m=rng.uniform(0.5, 0.85, size=2) if on_table else None,
         floor=_random_surface(rng, floors) if on_table else None,
@@ -120,7 +126,7 @@ def random_room(rng: np.random.Generator, *, floors: tuple[str, ...] = TRAINED_F
     )
 
 
-def _random_solids(rng: np.random.Generator) -> tuple[Solid, ...]:
+def _random_solids(rng: np.random.Generator, *, signs: bool) -> tuple[Solid, ...]:
     count = int(rng.integers(1, MOST_SOLIDS + 1))
     repeated = rng.uniform() < SAME_NAME
     placed: list[Solid] = []
@@ -131,11 +137,11 @@ def _random_solids(rng: np.random.Generator) -> tuple[Solid, ...]:
             twin = placed[0]
             solid = random_solid(rng, shape=twin.shape, color=twin.color)
         else:
-            solid = random_solid(
-                rng,
-                shape=SHAPES[rng.integers(len(SHAPES))],
-                color=list(COLORS)[rng.integers(len(COLORS))],
-            )
+            shape = SHAPES[rng.integers(len(SHAPES))]
+            if signs and rng.uniform() < BOXES_WITH_SIGNS:
+                shape = "box"
+            color = list(COLORS)[rng.integers(len(COLORS))]
+            solid = random_solid(rng, shape=shape, color=color, words=1.0 if signs else 0.5)
             if any(solid.name == other.name for other in placed):
                 continue
         reach, angle = REACH_M * np.sqrt(rng.uniform()), rng.uniform(0, 2 * np.pi)

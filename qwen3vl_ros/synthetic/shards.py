@@ -4,7 +4,7 @@
 Knows pictures and the size a model sees them at, no model and no questions. One file per shard
 and picture size, each written whole or not at all, so that an interrupted run goes on where it
 stopped. Most pictures are of rooms; every fourth is of a plain scene, as the synthetic camera
-shows them.
+shows them, and every fourth of a room full of signs, without which words are too rare to learn.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from .upright_boxes import bbox_3d_of
 
 SHARD = 100  # pictures
 PLAIN_EVERY = 4  # every fourth picture is of a plain scene
+SIGNS_AFTER = 1  # so many after a plain scene comes a room with signs
 LEGIBLE = 0.7  # share of a sign that must be seen for its word to be asked for
 LEGIBLE_HEIGHT = 24.0  # of 1000 of the picture's height, at least
 LEGIBLE_ASPECT = 1.0  # width by height of a sign's picture; nobody reads one from the side
@@ -181,10 +182,7 @@ def _render_shard(job: tuple[Path, int, int, PreprocessConfig]) -> None:
     cv2.setNumThreads(1)  # the pool has a process for every core already
     by_size: dict[tuple[int, int], list[dict[str, npt.NDArray[np.generic]]]] = {}
     for seed in range(start, start + count):
-        plain = seed % PLAIN_EVERY == PLAIN_EVERY - 1
-        row = row_of_picture(
-            scene_from_seed(seed)[2] if plain else room_from_seed(seed)[2], config
-        )
+        row = row_of_picture(_picture_of_seed(seed), config)
         h, w = row["images"].shape[:2]
         by_size.setdefault((h, w), []).append(row)
     for (h, w), rows in by_size.items():
@@ -194,6 +192,13 @@ def _render_shard(job: tuple[Path, int, int, PreprocessConfig]) -> None:
         np.savez(temporary, allow_pickle=False, **arrays)
         os.replace(temporary, file)
     _done_mark(directory, start).touch()
+
+
+def _picture_of_seed(seed: int) -> RoomPicture | Rendered:
+    after_plain = (seed + 1) % PLAIN_EVERY
+    if after_plain == 0:
+        return scene_from_seed(seed)[2]
+    return room_from_seed(seed, signs=after_plain == SIGNS_AFTER)[2]
 
 
 def row_of_picture(

@@ -78,8 +78,11 @@ class Solid:
         return float(self.size_m[0]) / 2
 
 
-def random_solid(rng: np.random.Generator, *, shape: str, color: str) -> Solid:
-    """A solid of some size and pattern, centred at the origin of the world, turned at random."""
+def random_solid(rng: np.random.Generator, *, shape: str, color: str, words: float = 0.5) -> Solid:
+    """A solid of some size and pattern, centred at the origin of the world, turned at random.
+
+    Of the boxes that are large enough the share `words` carries a word.
+    """
     size = _random_size(rng, shape)
     yaw = rng.uniform(0, 2 * np.pi)
     c, s = np.cos(yaw), np.sin(yaw)
@@ -91,7 +94,7 @@ def random_solid(rng: np.random.Generator, *, shape: str, color: str) -> Solid:
     dark = albedo.mean() < 0.3
     accent = 0.45 * albedo + 0.5 if dark else 0.4 * albedo
     is_labelled = shape == "box" and min(size[:2]) > 0.13 and size[2] > 0.1
-    word = WORDS[rng.integers(len(WORDS))] if is_labelled and rng.uniform() < 0.5 else ""
+    word = WORDS[rng.integers(len(WORDS))] if is_labelled and rng.uniform() < words else ""
     pattern = "plain" if word or rng.uniform() < 0.6 else PATTERNS[rng.integers(1, len(PATTERNS))]
     return Solid(
         shape=shape,
