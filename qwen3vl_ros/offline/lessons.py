@@ -135,7 +135,7 @@ def draw_questions(
         elif asked in (Asked.ONE, Asked.PHRASE) and left[task]:
             question = question_about(objects, int(left[task].pop()), task)
         if question is None:
-            task = Task.REFER if task is Task.ASK else task
+            task = Task.REFER if task in (Task.ASK, Task.SPOT_TEXT) else task
             question = question_about_absent(objects, task, rng, names=ROOM_NAMES)
         questions.append(question)
     return questions

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -124,8 +126,8 @@ def test_a_lesson_asks_about_every_object_once_and_then_for_absent_ones(lesson, 
     for objects in pictures.objects:
         asked = draw_questions(objects, lesson, np.random.default_rng(5))
         for question, (task, about) in zip(asked, lesson, strict=True):
-            nothing_to_say = about is Asked.WORDS and not question.words
-            assert question.query.task is task or (nothing_to_say and not question.targets)
+            instead = about is Asked.WORDS and not question.words
+            assert question.query.task is task or (instead and question.query.task is Task.REFER)
         one = [
             (q.query.task, q.targets)
             for q, (_, about) in zip(asked, lesson, strict=True)
@@ -248,3 +250,14 @@ def test_whether_there_is_one_more_is_decided_by_one_token_that_looks_at_the_nex
 )
 def test_leading_digits_are_worth_more_than_the_last(text, expected):
     np.testing.assert_allclose(answer_weights(text), expected)
+
+
+def test_words_are_asked_for_where_there_are_some_and_seldom_elsewhere(shard):
+    pictures = pictures_from_shard(shard, np.arange(4), np.zeros(4, bool), jitter=None)
+    objects = next(some for some in pictures.objects if len(some) > 2)
+    written = (replace(objects[0], word="TEA", word_xyxy_norm1000=np.arange(4.0)), *objects[1:])
+    spot = ((Task.SPOT_TEXT, Asked.WORDS),)
+    for some, least, most in ((objects, 0.15, 0.35), (objects[:1], 0.15, 0.35), (written, 1, 1)):
+        asked = [draw_questions(some, spot, np.random.default_rng(i))[0] for i in range(200)]
+        share = np.mean([question.query.task is Task.SPOT_TEXT for question in asked])
+        assert least <= share <= most

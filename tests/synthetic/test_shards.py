@@ -9,8 +9,10 @@ import pytest
 from qwen3vl_ros.image.preprocess import preprocess_config_from_dict
 from qwen3vl_ros.synthetic import shards
 from qwen3vl_ros.synthetic.dataset import room_from_seed, scene_from_seed
+from qwen3vl_ros.synthetic.rooms import random_room
 from qwen3vl_ros.synthetic.shards import (
     PLAIN_EVERY,
+    SIGNS_AFTER,
     cache_pictures,
     known_objects,
     known_of_row,
@@ -45,9 +47,25 @@ def test_a_cached_picture_is_that_of_its_seed_and_every_fourth_is_of_a_plain_sce
     images = {image.tobytes() for shard in cached.values() for image in shard.images}
     assert len(images) == COUNT
     for seed in range(COUNT):
-        plain = seed % PLAIN_EVERY == PLAIN_EVERY - 1
-        picture = scene_from_seed(seed)[2] if plain else room_from_seed(seed)[2]
+        after_plain = (seed + 1) % PLAIN_EVERY
+        signs = after_plain == SIGNS_AFTER
+        picture = (
+            scene_from_seed(seed)[2] if after_plain == 0 else room_from_seed(seed, signs=signs)[2]
+        )
         assert row_of_picture(picture, CONFIG)["images"].tobytes() in images
+
+
+def test_a_room_with_signs_is_mostly_boxes_with_words_and_else_like_any_room():
+    rooms = [
+        [random_room(np.random.default_rng(seed), signs=signs) for seed in range(40)]
+        for signs in (False, True)
+    ]
+    for some, least, most in zip(rooms, (0.0, 0.6), (0.3, 1.0), strict=True):
+        solids = [solid for room in some for solid in room.solids]
+        boxes = [solid for solid in solids if solid.shape == "box"]
+        assert least < len(boxes) / len(solids) < most
+    labelled = [sum(bool(s.word) for room in some for s in room.solids) for some in rooms]
+    assert labelled[1] > 4 * labelled[0]
 
 
 def test_a_row_says_what_was_known(cached):
