@@ -11,16 +11,18 @@ asked once more, for its own 3D boxes of the same thing (`BoxSource.MODEL`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from .errors import QueryError
+from .errors import AnswerError, QueryError
 from .language.reading import Reading
 from .model.answering import Answerer
 from .model.local_model import LocalModel
 from .model.own_boxes import own_boxes
 from .model.stopwatch import Stopwatch
+from .model.taught_tasks import TaughtTasks, load_taught_tasks
 from .model.vision_language_model import View, VisionLanguageModel
 from .model.zooming import answer_by_zooming
 from .scene.answers import Response, ResponseValue
@@ -43,8 +45,10 @@ UNCALIBRATED = "the camera is not calibrated: the model's 3D boxes guess its foc
 class Perception:
     """A model, asked about what a camera saw; one question at a time, one thread."""
 
-    def __init__(self, model: VisionLanguageModel) -> None:
+    def __init__(self, model: VisionLanguageModel, *, taught: TaughtTasks | None = None) -> None:
+        """What it was taught, if that is known, is only told with answers to other tasks."""
         self._model = model
+        self._taught = taught
         self._answerer = Answerer(model)
 
     @classmethod
@@ -70,8 +74,8 @@ class Perception:
         Raises:
             EngineError: missing, damaged, not what its manifest says (names the field), or too
                 large for the memory that is free; or a provider does not start.
-            ConfigError, CheckpointError: a config, the tokenizer or the chat template in it cannot
-                be read.
+            ConfigError, CheckpointError: a config, the tokenizer, the chat template or the list of
+                taught tasks in it cannot be read.
             MissingDependency: the runtime it is for is not installed.
         """
         return cls(
@@ -81,7 +85,8 @@ class Perception:
                 spinning=spinning,
                 providers=providers,
                 allow_fallback=allow_fallback,
-            )
+            ),
+            taught=load_taught_tasks(engine_dir),
         )
 
     def ground(
@@ -111,7 +116,9 @@ class Perception:
         sight = self._model.see(frame, watch=watch)
         height, width = frame.image.shape[:2]
         # chat_from_query -> VisionLanguageModel.say -> parse_answer -> object_scores
-        reply = self._answerer.ask(query, sight, width=width, height=height, watch=watch)
+        warnings = self._warnings(query.task)
+        with _said_of_nonsense(warnings):
+            reply = self._answerer.ask(query, sight, width=width, height=height, watch=watch)
         detections_2d = reply.detections_2d()
         with watch.stage("lift"):
             lifted = lift(frame, detections_2d)
@@ -127,6 +134,7 @@ class Perception:
                 watch=watch,
             )
             lifted = lifted.filled(own)
+            warnings = (*warnings, *self._warnings(Task.DETECT_3D))
         detections_3d = (*lifted.found, *reply.detections_3d())
         if frame.intrinsics is None and detections_3d:
             remarks = (*remarks, UNCALIBRATED)
@@ -140,6 +148,7 @@ class Perception:
             complete=reply.answer.complete,
             answer_text=reply.answer.text,
             notes=(*reply.answer.notes, *lifted.notes, *remarks),
+            warnings=warnings,
         )
 
     def ask(
@@ -161,20 +170,22 @@ class Perception:
         watch = stopwatch if stopwatch is not None else Stopwatch()
         sights = [self._model.see(view, watch=watch) for view in views]
         frames = [view if isinstance(view, Frame) else view.frames[0] for view in views]
-        if query.task is Task.ZOOM:
-            zoomed = answer_by_zooming(self._model, query, frames, sights, watch=watch)
-            reading = cast("Reading[ResponseValue]", zoomed)
-        else:
-            height, width = frames[0].image.shape[:2]
-            clips = [view for view in views if isinstance(view, Clip)]
-            reading = self._answerer.find(
-                query,
-                sights,
-                width=width,
-                height=height,
-                duration_s=clips[0].duration_s if clips else math.inf,
-                watch=watch,
-            )
+        warnings = self._warnings(query.task)
+        with _said_of_nonsense(warnings):
+            if query.task is Task.ZOOM:
+                zoomed = answer_by_zooming(self._model, query, frames, sights, watch=watch)
+                reading = cast("Reading[ResponseValue]", zoomed)
+            else:
+                height, width = frames[0].image.shape[:2]
+                clips = [view for view in views if isinstance(view, Clip)]
+                reading = self._answerer.find(
+                    query,
+                    sights,
+                    width=width,
+                    height=height,
+                    duration_s=clips[0].duration_s if clips else math.inf,
+                    watch=watch,
+                )
         return Response(
             stamp_ns=frames[0].stamp_ns,
             frame_id=frames[0].frame_id,
@@ -183,7 +194,24 @@ class Perception:
             complete=reading.complete,
             answer_text=reading.text,
             notes=reading.notes,
+            warnings=warnings,
         )
+
+    def _warnings(self, task: Task) -> tuple[str, ...]:
+        return () if self._taught is None else self._taught.warnings([task])
+
+
+@contextmanager
+def _said_of_nonsense(warnings: Sequence[str]) -> Iterator[None]:
+    """Adds to an answer that cannot be read what speaks against the model's answers at all."""
+    try:
+        yield
+    except AnswerError as error:
+        if not warnings:
+            raise
+        raise AnswerError(
+            "; ".join([str(error), *warnings]), answer_text=error.answer_text
+        ) from error
 
 
 def _require_views(views: Sequence[View], query: Query) -> None:

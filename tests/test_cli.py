@@ -7,6 +7,7 @@ Right or wrong, one of two things happens: exit code 0, or one line on stderr th
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from qwen3vl_ros import cli
 from qwen3vl_ros.commands import ground as ground_command
+from qwen3vl_ros.runtime.loading import tiny_engine_directory
 from qwen3vl_ros.scene.answers import (
     Count,
     Moment,
@@ -42,6 +44,8 @@ from qwen3vl_ros.scene.detections import (
 )
 from qwen3vl_ros.scene.geometry import OrientedBox
 from qwen3vl_ros.scene.tools import ToolCall
+
+SCENE = Path(__file__).resolve().parents[1] / "docs" / "scene.jpg"
 
 
 class Scripted:
@@ -310,6 +314,20 @@ def ends_with_one_line(capsys, arguments: list[str]) -> str:
     assert captured.err.startswith(f"qwen3vl {arguments[0]}: ")
     assert captured.err.count("\n") == 1
     return captured.err
+
+
+def test_a_task_that_the_engine_was_not_taught_is_a_line_on_stderr(capsys, tmp_path):
+    """Such an engine says noise or nothing, and both look like answers."""
+    engine = Path(shutil.copytree(tiny_engine_directory(), tmp_path / "engine"))
+    (engine / "grounding.json").write_text('{"tasks": ["detect"]}')
+    scene = ["ground", "--image", str(SCENE), "--engines", str(engine), "--threads", "1", "--json"]
+    assert cli.main([*scene, "--query", "blue cylinder"]) == 0
+    captured = capsys.readouterr()
+    warning = "this engine was not taught 'refer'; its answer may be noise; taught: detect"
+    assert warning in json.loads(captured.out)["notes"]
+    assert captured.err.splitlines()[0] == f"qwen3vl ground: {warning}"
+    assert cli.main([*scene, "--query", "blue cylinder", "--task", "detect"]) == 0
+    assert "not taught 'detect'" not in capsys.readouterr().err
 
 
 def test_a_picture_that_is_not_there_is_named(capsys, tmp_path):

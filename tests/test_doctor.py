@@ -18,7 +18,7 @@ from qwen3vl_ros.runtime import engine_memory, onnxruntime_engine
 from tests.rehashed import with_hashes_made_to_fit
 
 TINY = Path(__file__).resolve().parents[1] / "engines" / "tiny" / "onnxruntime-int4"
-STEPS = ["versions", "machine", "manifest", "files", "memory", "runtime", "golden"]
+STEPS = ["versions", "machine", "manifest", "files", "taught", "memory", "runtime", "golden"]
 
 
 @pytest.fixture
@@ -73,6 +73,22 @@ def test_an_engine_that_is_not_right_fails_with_the_numbers_and_the_command(caps
     assert "first logits are off by" in lines[-2]
     assert f"qwen3vl export --checkpoint <checkpoint> --output {engine.parent}" in lines[-2]
     assert lines[-1] == "verdict   fail: do not use this engine here"
+
+
+def test_what_an_engine_was_taught_is_said(capsys, engine):
+    (engine / "grounding.json").write_text('{"tasks": ["refer"], "labels_note": "solids"}')
+    with_hashes_made_to_fit(engine)
+    code, lines = doctor(capsys, "--engines", str(engine))
+    assert code == 0
+    assert "taught    refer (solids)" in lines
+
+
+def test_what_says_no_task_of_ours_fails(capsys, engine):
+    (engine / "grounding.json").write_text('{"tasks": ["fly"]}')
+    with_hashes_made_to_fit(engine)
+    code, lines = doctor(capsys, "--engines", str(engine))
+    assert code == 1
+    assert lines[-2].startswith('taught    FAIL: grounding.json says tasks = ["fly"], expected')
 
 
 def test_a_damaged_file_fails_and_nothing_is_loaded_after_it(capsys, engine):

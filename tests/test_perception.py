@@ -17,6 +17,7 @@ import pytest
 from qwen3vl_ros.errors import AnswerError, ContextError, QueryError
 from qwen3vl_ros.language.chat_template import ChatStyle
 from qwen3vl_ros.model.stopwatch import Stopwatch
+from qwen3vl_ros.model.taught_tasks import TaughtTasks
 from qwen3vl_ros.perception import Perception
 from qwen3vl_ros.scene.camera import Frame, Intrinsics
 from qwen3vl_ros.scene.detections import BoxSource, Query, Task
@@ -38,9 +39,11 @@ RIGHT_3D = '\t{"bbox_3d": [0.64, 0.0, 2.0, 0.2, 0.3, 0.2, 0, 0, 0], "label": "bl
 def saying(random_engines: Mapping[str, Path]) -> Callable[..., tuple[Perception, ScriptedHead]]:
     """A perception that will answer with the given texts."""
 
-    def build(*answers: str, **how: ChatStyle) -> tuple[Perception, ScriptedHead]:
+    def build(
+        *answers: str, taught: TaughtTasks | None = None, **how: ChatStyle
+    ) -> tuple[Perception, ScriptedHead]:
         model, head = model_saying(random_engines["int4"], *answers, **how)
-        return Perception(model), head
+        return Perception(model, taught=taught), head
 
     return build
 
@@ -179,6 +182,33 @@ def test_an_unreadable_answer_is_an_error_and_not_nothing_there(saying):
     with pytest.raises(AnswerError) as error:
         perception.ground(frame(), RED_BOX)
     assert error.value.answer_text == "The red box is on the left."
+
+
+def test_an_engine_that_was_not_taught_a_task_says_so_with_its_answer(saying):
+    perception, _ = saying(fenced(), taught=TaughtTasks(tasks=(Task.POINT,)))
+    (warning,) = perception.ground(frame(), RED_BOX).warnings
+    assert warning == "this engine was not taught 'refer'; its answer may be noise; taught: point"
+
+
+def test_one_that_was_taught_it_or_does_not_say_says_nothing(saying):
+    for taught in (None, TaughtTasks(tasks=(Task.REFER,))):
+        perception, _ = saying(fenced(), taught=taught)
+        assert perception.ground(frame(), RED_BOX).warnings == ()
+
+
+def test_3d_boxes_that_it_was_not_taught_are_told_of_only_when_it_was_asked_for_them(saying):
+    perception, _ = saying(
+        fenced(LEFT_2D), fenced(LEFT_3D), taught=TaughtTasks(tasks=(Task.REFER,))
+    )
+    (warning,) = perception.ground(frame(), RED_BOX).warnings
+    assert "not taught 'detect_3d'" in warning
+
+
+def test_noise_that_cannot_be_read_is_told_with_what_was_taught(saying):
+    perception, _ = saying("box box box", taught=TaughtTasks(tasks=(Task.POINT,)))
+    with pytest.raises(AnswerError, match="was not taught 'refer'") as error:
+        perception.ground(frame(), RED_BOX)
+    assert error.value.answer_text == "box box box"
 
 
 def test_an_answer_longer_than_was_asked_for_is_cut_and_says_so(saying):

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError
 from ..evaluation.asked_engine import engine_identity
+from ..model.taught_tasks import TaughtTasks, load_taught_tasks
 from ..model.vision_language_model import VisionLanguageModel
 from ..perception import Perception
 from ..remote.loading import remote_model
@@ -19,6 +21,7 @@ from ..remote.remote_server import (
     PictureFormat,
     RemoteServer,
 )
+from ..scene.detections import Task
 from .command import add_picture_options, add_running_options, loaded_engine
 
 
@@ -53,7 +56,23 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 def perception_asked(options: argparse.Namespace) -> Perception:
     """The model that the options name, ready to be asked; errors as `model_asked`."""
-    return Perception(model_asked(options))
+    return Perception(model_asked(options), taught=taught_asked(options))
+
+
+def taught_asked(options: argparse.Namespace) -> TaughtTasks | None:
+    """What the model that the options name was taught, where it says so; a server does not.
+
+    Raises:
+        ConfigError: it says so in no words of ours.
+    """
+    return load_taught_tasks(options.engines) if options.server is None else None
+
+
+def warn_of_untaught(options: argparse.Namespace, tasks: Iterable[Task]) -> None:
+    """Say on stderr which of the tasks the model that the options name was not taught."""
+    taught = taught_asked(options)
+    for warning in () if taught is None else taught.warnings(tasks):
+        print(f"qwen3vl {options.command}: {warning}", file=sys.stderr)
 
 
 def model_asked(options: argparse.Namespace) -> VisionLanguageModel:

@@ -14,7 +14,14 @@ from tqdm import tqdm
 from ..errors import ConfigError, EngineError, FrameError, RemoteError
 from ..evaluation.case import DataSet
 from ..perception import Perception
-from .asked_model import add_model_options, identity_asked, model_asked, perception_asked
+from ..scene.detections import Task
+from .asked_model import (
+    add_model_options,
+    identity_asked,
+    model_asked,
+    perception_asked,
+    warn_of_untaught,
+)
 from .command import Commands, add_command, positive
 from .data_options import DATA, add_data_options, data_named, require_no_files
 from .progress_bar import question_bar
@@ -62,6 +69,7 @@ def _on_scenes(options: argparse.Namespace) -> int:
     from ..offline.evaluation import evaluate as results_by_scene
 
     perception = perception_asked(options)
+    warn_of_untaught(options, (Task.REFER, Task.DETECT_3D))
     objects: list[ObjectResult] = []
     absent: list[AbsentResult] = []
     scenes = results_by_scene(perception, scenes=options.scenes)
@@ -99,6 +107,7 @@ def _on_data(options: argparse.Namespace) -> int:
             "there is nothing to ask in this data, expected at least one picture with something "
             "to find; look at --annotations, --split and --categories"
         )
+    warn_of_untaught(options, dict.fromkeys(case.query.task for case in data.cases))
     output = options.output or Path(f"out/evaluation-{options.data}.json")
     perception, *others = [
         Perception(RememberingModel(lambda: model_asked(options))) for _ in range(options.parallel)

@@ -20,6 +20,7 @@ from pathlib import Path
 from ..errors import Qwen3VLError
 from ..model.golden_check import check_golden
 from ..model.local_model import LocalModel
+from ..model.taught_tasks import load_taught_tasks
 from ..model_config import load_model_config
 from ..runtime.engine_memory import check_memory, memory_needed
 from ..runtime.free_memory import free_memory_bytes
@@ -103,6 +104,8 @@ def examine(
         started = time.monotonic()
         manifest = verify_engine_dir(engine_dir)
         findings += [_manifest(manifest), _files(manifest, time.monotonic() - started)]
+        step = "taught"
+        findings.append(_taught(engine_dir))
         step = "runtime"
         on_host = lies_on_host(manifest, providers)
         step = "memory"
@@ -188,6 +191,16 @@ def _files(manifest: Manifest, seconds: float) -> Finding:
         f"says ({seconds:.2f} s)",
         facts={"files": len(manifest.files), "bytes": size, "seconds": seconds},
     )
+
+
+def _taught(engine_dir: Path) -> Finding:
+    taught = load_taught_tasks(engine_dir)
+    if taught is None:
+        text = "not said; released checkpoints know every task"
+        return Finding(step="taught", level=Level.OK, text=text, facts={"tasks": None})
+    tasks = [task.value for task in taught.tasks]
+    facts = {"tasks": tasks, "labels_note": taught.labels_note}
+    return Finding(step="taught", level=Level.OK, text=str(taught), facts=facts)
 
 
 def _memory(manifest: Manifest, engine_dir: Path, *, on_host: bool) -> Finding:

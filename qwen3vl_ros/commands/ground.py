@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -95,11 +96,13 @@ def ground(options: argparse.Namespace) -> int:
                 "--video is for locate_moment, list_events, track, ask and act"
             )
         grounding = perception_asked(options).ground(views[0], query)
+        _warn(grounding.warnings)
         _show(grounding_as_json(grounding), grounding_lines(grounding), as_json=options.json)
         if options.draw:
             write_drawn(views, grounding, options.draw)
         return 0
     response = perception_asked(options).ask(views, query)
+    _warn(response.warnings)
     _show(response_as_json(response), response_lines(response), as_json=options.json)
     if options.draw:
         write_drawn(views, response, options.draw)
@@ -127,6 +130,11 @@ def _tools(file: Path) -> tuple[Tool, ...]:
             f"cannot read the tools ({error}), expected a JSON file: {file}"
         ) from error
     return tools_from_json(written, what=f"the list of tools in {file}")
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        print(f"qwen3vl ground: {warning}", file=sys.stderr)
 
 
 def _show(values: Mapping[str, object], lines: Iterable[str], *, as_json: bool) -> None:

@@ -19,6 +19,7 @@ import onnx_ir as ir
 
 from ..errors import CheckpointError, ConfigError
 from ..image.preprocess import load_preprocess_config
+from ..model.taught_tasks import FILE_NAME as TAUGHT_FILE
 from ..model_config import ModelConfig
 from ..runtime.manifest import CHECKPOINT_FILES, EMBEDDING_FILE, sha256_of_file
 from .checkpoint import EMBEDDING
@@ -26,11 +27,12 @@ from .graphs import DEEPSTACK_LAYERS
 from .stored_weights import StoredWeights
 from .streamed_tensor import narrowed
 
-# How a checkpoint words its prompts and prepares videos, where it says so.
+# How a checkpoint words its prompts, prepares videos, and what it was taught, where it says so.
 OPTIONAL_FILES = (
     "chat_template.jinja",
     "chat_template.json",
     "video_preprocessor_config.json",
+    TAUGHT_FILE,
 )
 TOOLS = ("onnx", "onnx-ir", "onnxscript", "torch")
 MIN_CACHE_LENGTH = 1024

@@ -15,6 +15,7 @@ from ..errors import AnswerError, MissingDependency
 from ..model.golden_check import check_golden
 from ..model.local_model import LocalModel
 from ..model.stopwatch import Stopwatch
+from ..model.taught_tasks import load_taught_tasks
 from ..model.vision_language_model import View
 from ..perception import Perception
 from ..remote.loading import remote_model
@@ -70,6 +71,7 @@ def load_perception(engine_dir: Path, parameters: NodeParameters) -> AskedModel:
         providers=parameters.providers or None,
         allow_fallback=parameters.allow_fallback,
     )
+    taught = load_taught_tasks(engine_dir)
     numbers = check_golden(model, engine_dir)
     warnings = []
     if numbers is None:
@@ -84,10 +86,12 @@ def load_perception(engine_dir: Path, parameters: NodeParameters) -> AskedModel:
             model.with_pixel_budget(
                 min_pixels=parameters.min_pixels or None,
                 max_pixels=parameters.max_pixels or None,
-            )
+            ),
+            taught=taught,
         ),
         facts={
             "runs_on": model.running,
+            "taught": taught or "not said",
             "golden_check": "none" if numbers is None else numbers,
             "golden_check_ms": "n/a" if numbers is None else f"{1e3 * numbers.seconds:.0f}",
         },

@@ -122,11 +122,14 @@ class Looker:
     def verdict(self, answer: Result | Response) -> tuple[int, str]:
         """InferenceStatus outcome of an answer, and a sentence for a person."""
         self._faults.recovered("inference")
+        warnings = answer.warnings if isinstance(answer, Response) else answer.grounding.warnings
+        for warning in warnings:
+            self._faults.report("inference", warning, level=WARN)
         if isinstance(answer, Response):
             return self._completeness(
                 answer.complete,
                 "the answer broke off; what came before is in it; ask for less",
-                " ".join(answer.notes),
+                " ".join((*answer.warnings, *answer.notes)),
             )
         if answer.transform_fault:
             message = self._faults.report("transform", answer.transform_fault)

@@ -42,7 +42,8 @@ class Result:
     def remarks(self) -> str:
         """What was done otherwise than asked, and why; "" when nothing was."""
         faults = (self.view.calibration_fault, self.view.depth_fault)
-        return " ".join(remark for remark in (*faults, *self.grounding.notes) if remark)
+        said = (*faults, *self.grounding.warnings, *self.grounding.notes)
+        return " ".join(remark for remark in said if remark)
 
 
 def result_from_grounding(

@@ -140,6 +140,7 @@ class Response:
         complete: False when a truncated tail of the answer was dropped.
         answer_text: the model's words, untrusted.
         notes: what was done otherwise than asked, one sentence each.
+        warnings: why the whole answer may not be what was asked for, one sentence each, for a log.
     """
 
     stamp_ns: int
@@ -149,3 +150,4 @@ class Response:
     complete: bool
     answer_text: str
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()

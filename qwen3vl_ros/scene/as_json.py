@@ -26,7 +26,7 @@ def grounding_as_json(grounding: Grounding) -> Mapping[str, object]:
         "detections_2d": [_found(found) for found in grounding.detections_2d],
         "points": [_found(found) for found in grounding.points],
         "detections_3d": [_solid(found) for found in grounding.detections_3d],
-        "notes": list(grounding.notes),
+        "notes": [*grounding.warnings, *grounding.notes],
         "answer": grounding.answer_text,
     }
 
@@ -41,7 +41,7 @@ def response_as_json(response: Response) -> Mapping[str, object]:
         **_query(response.query),
         "complete": response.complete,
         **_value(response),
-        "notes": list(response.notes),
+        "notes": [*response.warnings, *response.notes],
         "answer": response.answer_text,
     }
 

@@ -189,6 +189,7 @@ class Grounding:
         complete: False when a truncated tail of the answer was dropped.
         answer_text: the model's words, untrusted.
         notes: what was done otherwise than asked, one sentence each, for diagnostics.
+        warnings: why the whole answer may not be what was asked for, one sentence each, for a log.
     """
 
     stamp_ns: int
@@ -200,3 +201,4 @@ class Grounding:
     complete: bool = True
     answer_text: str = ""
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()

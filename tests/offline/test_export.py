@@ -14,10 +14,12 @@ import torch
 
 from qwen3vl_ros.errors import CheckpointError, ConfigError, EngineError
 from qwen3vl_ros.image.preprocess import Patches
+from qwen3vl_ros.model.taught_tasks import TaughtTasks, load_taught_tasks, write_taught_tasks
 from qwen3vl_ros.offline.checkpoint import EMBEDDING, load_checkpoint
 from qwen3vl_ros.offline.export import export_checkpoint
 from qwen3vl_ros.offline.reference_model import ReferenceModel
 from qwen3vl_ros.runtime.manifest import verify_engine_dir
+from qwen3vl_ros.scene.detections import Task
 from tests.offline.engines import (
     engine_logits,
     four_bits,
@@ -59,6 +61,15 @@ def rounded(random_checkpoint: Path) -> tuple[ReferenceModel, torch.Tensor]:
                     linear.weight.copy_(four_bits(linear.weight))
         model.language_model.embed_tokens.weight.copy_(head.half().float())
     return model, four_bits(head)
+
+
+def test_what_a_checkpoint_says_it_was_taught_goes_with_its_engines(random_checkpoint, tmp_path):
+    checkpoint = Path(shutil.copytree(random_checkpoint, tmp_path / "checkpoint"))
+    write_taught_tasks(checkpoint, TaughtTasks(tasks=(Task.COUNT,)))
+    engine = tmp_path / "engine"
+    export_checkpoint(checkpoint, engine, precision="int4", golden=False, cache_length=384)
+    assert "grounding.json" in verify_engine_dir(engine).files
+    assert load_taught_tasks(engine) == TaughtTasks(tasks=(Task.COUNT,))
 
 
 def test_int4_engines_agree_with_the_reference_on_the_weights_they_hold(

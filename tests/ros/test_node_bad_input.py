@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import array
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -281,4 +282,24 @@ def test_a_model_that_fails_is_never_nothing_there(world, capfd, error, outcome)
     world.diagnostic("inference", ERROR, str(error))
     assert capfd.readouterr().err.count(str(error)) == 1
     is_alive(world)
+    world.diagnostic("inference", OK)
+
+
+def test_what_speaks_against_an_answer_is_a_line_in_the_log_and_lapses(world, capfd):
+    """The answer goes out all the same, and its status says so as well."""
+    doubt = "this engine was not taught 'detect'; its answer may be noise; taught: refer"
+    doubts = [(doubt,), (doubt,)]
+
+    def answer(frame, query):
+        return replace(one_mug(frame, query), warnings=doubts.pop() if doubts else ())
+
+    world.start(ScriptedPerception(answer))
+    for _ in range(2):
+        stamp_ns = world.send()
+        status = world.status_of(stamp_ns)
+        assert (status.outcome, doubt in status.message) == (InferenceStatus.OK, True)
+        assert len(world.at("~/detections_2d", stamp_ns)) == 1
+    world.diagnostic("inference", WARN, doubt)
+    assert capfd.readouterr().err.count(doubt) == 1
+    assert doubt not in world.status_of(world.send()).message
     world.diagnostic("inference", OK)

@@ -110,6 +110,22 @@ def test_a_right_engine_tells_its_numbers_and_where_it_runs(world, engine_dir):
     assert float(facts["golden_check_ms"]) > 0
 
 
+def test_an_engine_that_was_not_taught_the_question_says_so_with_every_answer(
+    world, engine_dir, capfd
+):
+    (engine_dir / "grounding.json").write_text('{"tasks": ["refer"]}')
+    with_hashes_made_to_fit(engine_dir)
+    world.start(load=load_perception, engine_dir=str(engine_dir), threads=1, max_objects=1)
+    shown = world.diagnostic("engine", b"\x00")
+    assert {value.key: value.value for value in shown.values}["taught"] == "refer"
+    warning = "this engine was not taught 'detect'; its answer may be noise; taught: refer"
+    for _ in range(2):
+        stamp_ns = world.send(image_message(np.zeros((480, 640, 3), np.uint8)))
+        assert warning in world.status_of(stamp_ns).message
+    world.diagnostic("inference", b"\x02", warning)
+    assert capfd.readouterr().err.count(warning) == 1
+
+
 def test_an_engine_that_nobody_can_check_runs_and_diagnostics_warn(world, engine_dir):
     (engine_dir / "golden.npz").unlink()
     with_hashes_made_to_fit(engine_dir)
