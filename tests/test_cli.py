@@ -177,49 +177,6 @@ def test_every_other_task_is_asked_printed_and_drawn(
     assert cv2.imread(str(drawn)).shape[0] == 32
 
 
-def test_a_folder_of_stamped_pictures_is_a_clip_with_those_stamps(scripted, stamped_folder):
-    arguments = ["--video", str(stamped_folder), "--task", "track", "--query", "cup"]
-    assert cli.main(["ground", *arguments]) == 0
-    (clip,) = scripted.views[0]
-    assert [frame.stamp_ns % 10**18 for frame in clip.frames] == [
-        700_000_000 * 10**9,
-        700_000_000 * 10**9 + 500_000_000,
-        700_000_002 * 10**9,
-    ]
-
-
-def test_a_folder_of_other_names_needs_a_rate(scripted, tmp_path, capsys):
-    for name in ("a.png", "b.png"):
-        cv2.imwrite(str(tmp_path / name), np.zeros((32, 48, 3), np.uint8))
-    arguments = ["ground", "--video", str(tmp_path), "--task", "track", "--query", "cup"]
-    assert "say --fps" in ends_with_one_line(capsys, arguments)
-    assert cli.main([*arguments, "--fps", "4"]) == 0
-    (clip,) = scripted.views[0]
-    assert [frame.stamp_ns for frame in clip.frames] == [0, 250_000_000]
-
-
-@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf"])
-def test_a_rate_that_is_none_is_named(scripted, tmp_path, capsys, rate):
-    for name in ("a.png", "b.png"):
-        cv2.imwrite(str(tmp_path / name), np.zeros((32, 48, 3), np.uint8))
-    arguments = ["ground", "--video", str(tmp_path), "--task", "list_events", "--fps", rate]
-    assert "expected a positive number" in ends_with_one_line(capsys, arguments)
-
-
-def test_a_video_file_has_its_own_times(scripted, tmp_path):
-    path = tmp_path / "video.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (48, 32))
-    for grey in range(0, 200, 10):
-        writer.write(np.full((32, 48, 3), grey, np.uint8))
-    writer.release()
-    assert cli.main(["ground", "--video", str(path), "--task", "list_events"]) == 0
-    (clip,) = scripted.views[0]
-    steps_s = np.diff([frame.stamp_ns for frame in clip.frames]) * 1e-9
-    assert len(clip.frames) >= 7, "about twice the four looks of so short a video"
-    np.testing.assert_allclose(steps_s % 0.1, 0, atol=1e-6)
-    assert clip.frames[-1].stamp_ns * 1e-9 > 1.5
-
-
 def test_several_pictures_are_for_comparing_and_not_for_boxes(scripted, picture, capsys):
     two = ["--image", str(picture), str(picture)]
     assert cli.main(["ground", *two, "--task", "compare", "--query", "What moved?"]) == 0
