@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import cast
 
 from .errors import AnswerError, QueryError
+from .language.labels import unasked_warning
 from .language.reading import Reading
 from .model.answering import Answerer
 from .model.local_model import LocalModel
@@ -120,6 +121,9 @@ class Perception:
         with _said_of_nonsense(warnings):
             reply = self._answerer.ask(query, sight, width=width, height=height, watch=watch)
         detections_2d = reply.detections_2d()
+        if query.task is Task.DETECT:
+            named = [found.label for found in detections_2d]
+            warnings = (*warnings, *unasked_warning(named, query.categories))
         with watch.stage("lift"):
             lifted = lift(frame, detections_2d)
         remarks: tuple[str, ...] = ()

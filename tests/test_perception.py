@@ -211,6 +211,23 @@ def test_noise_that_cannot_be_read_is_told_with_what_was_taught(saying):
     assert error.value.answer_text == "box box box"
 
 
+def test_what_nobody_asked_for_keeps_its_name_and_is_told(saying):
+    """It may be a synonym, or a thing that is not wanted: only the asker knows."""
+    perception, _ = saying(fenced(LEFT_2D, RIGHT_2D))
+    query = Query(task=Task.DETECT, categories=("Red_box", "mug"))
+    grounding = perception.ground(frame(), query, model_boxes=False)
+    assert [found.label for found in grounding.detections_2d] == ["red box", "blue ball"]
+    assert grounding.warnings == (
+        "named otherwise than asked ('Red_box', 'mug'): 'blue ball', 1 of 2 objects; they keep the "
+        "model's names",
+    )
+
+
+def test_a_description_has_no_list_of_names_that_an_answer_could_leave(saying):
+    perception, _ = saying(fenced(RIGHT_2D))
+    assert perception.ground(frame(), RED_BOX, model_boxes=False).warnings == ()
+
+
 def test_an_answer_longer_than_was_asked_for_is_cut_and_says_so(saying):
     endless = fenced(*[LEFT_2D.replace("200", str(200 + i)) for i in range(9)])
     perception, _ = saying(endless)
