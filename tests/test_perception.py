@@ -218,8 +218,8 @@ def test_what_nobody_asked_for_keeps_its_name_and_is_told(saying):
     grounding = perception.ground(frame(), query, model_boxes=False)
     assert [found.label for found in grounding.detections_2d] == ["red box", "blue ball"]
     assert grounding.warnings == (
-        "named otherwise than asked ('Red_box', 'mug'): 'blue ball', 1 of 2 objects; they keep the "
-        "model's names",
+        "named otherwise than asked ('Red_box', 'mug'): 'blue ball', 1 of 2 objects; they keep "
+        "the model's names",
     )
 
 

@@ -44,12 +44,19 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="environment variable that holds the key; by default OPENAI_API_KEY or "
         "ANTHROPIC_API_KEY, and none is fine",
     )
-    server.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS")
+    server.add_argument(
+        "--timeout",
+        type=float,
+        default=120.0,
+        metavar="SECONDS",
+        help="how long it may give no sign, each time it is tried",
+    )
     server.add_argument("--retries", type=int, default=2, help="when it is busy or fails")
     server.add_argument(
         "--picture-format",
         choices=[form.value for form in PictureFormat],
         default=PictureFormat.PNG.value,
+        help="png loses nothing, jpeg is several times smaller",
     )
     server.add_argument("--thinking", action="store_true", help="it is a Thinking checkpoint")
 

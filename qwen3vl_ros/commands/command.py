@@ -25,11 +25,26 @@ CHECKPOINT = Path("engines/tiny/checkpoint")  # of the tree one works in
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
+class HelpWithDefaults(argparse.HelpFormatter):
+    """Says the default of every option that has one, unless its own words do."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        words, default = action.help, action.default
+        # Switches are off, and None is "not given".
+        has_one = default != argparse.SUPPRESS and (bool(default) or type(default) is int)
+        if not words or "default" in words or not has_one:
+            return words
+        shown = " ".join(map(str, default)) if isinstance(default, list) else f"{default}"
+        return f"{words} (default: {shown.replace('%', '%%')})"
+
+
 def add_command(
     commands: Commands, name: str, run: Callable[[argparse.Namespace], int]
 ) -> argparse.ArgumentParser:
     """A parser for the arguments of one more command."""
-    parser = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+    parser = commands.add_parser(
+        name, help=run.__doc__, description=run.__doc__, formatter_class=HelpWithDefaults
+    )
     parser.set_defaults(run=run)
     return parser
 

@@ -45,7 +45,9 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--categories-per-question", type=positive, default=80, metavar="N", help="of coco"
     )
-    data.add_argument("--limit", type=positive, metavar="N", help="pictures, fairly sampled")
+    data.add_argument(
+        "--limit", type=positive, metavar="N", help="pictures, fairly sampled; by default all"
+    )
     data.add_argument(
         "--max-objects", type=positive, default=100, help="of one answer; more are not read"
     )

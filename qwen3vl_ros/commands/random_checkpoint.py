@@ -16,7 +16,7 @@ def add(commands: Commands) -> None:
     parser = add_command(commands, "random-checkpoint", random_checkpoint)
     parser.add_argument("--size", required=True, help="of a released Qwen3-VL: 2B, 4B, ...")
     parser.add_argument("--output", type=Path, required=True, help="new or empty directory")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the weights")
     parser.add_argument(
         "--image-tokens", type=positive, default=1024, help="of the largest picture"
     )

@@ -27,7 +27,9 @@ def add(commands: Commands) -> None:
     add_running_options(parser)
     add_picture_options(parser)
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen at; by default this machine only"
+        "--host",
+        default="127.0.0.1",
+        help="address to listen at; 127.0.0.1 is heard on this machine only",
     )
     parser.add_argument("--port", type=_port, default=8000, help="0 takes any that is free")
     parser.add_argument(

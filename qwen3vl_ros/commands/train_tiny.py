@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
         parser.add_argument(
             f"--{stage}-steps", type=int, help=f"length of the stage '{stage}', instead of its own"
         )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn at random")
     parser.add_argument(
         "--threads",
         type=int,
