@@ -4,7 +4,9 @@
     python -m benchmarks.peers --peer 'ours=python -m benchmarks.with_qwen3vl_ros DIR' \
         --peer 'other=...' --json out/peers.json
 
-The first peer is held against each of the others. benchmarks/README.md says how to set them up.
+The first peer is held against each of the others. One that fails is named, and left out from
+then on; what it and the others had said before is told all the same. benchmarks/README.md says how
+to set them up.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import json
 import shlex
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,20 +46,25 @@ class Asked:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print a table, write JSON."""
+    """Measure, print a table, write JSON; 1 where a peer failed."""
     options = parsed(arguments)
-    commands = dict(text.split("=", 1) for text in options.peer)
     load_before = load_average()
+    failed: dict[str, str] = {}
     workers: list[Worker] = []
+    facts: dict[str, Mapping[str, object]] = {}
     try:
-        for name, command in commands.items():
+        for name, command in options.peer:
             print(f"loading {name}", file=sys.stderr)
-            workers.append(Worker(name, shlex.split(command), threads=options.threads))
-        facts = {worker.name: worker.facts for worker in workers}
-        stages = [measured(asked, workers, options.rounds) for asked in stages_of(options)]
-    except PeerFailed as error:
-        print(f"benchmarks.peers: {error}", file=sys.stderr)
-        return 1
+            with told(failed):
+                workers.append(Worker(name, command, threads=options.threads))
+        for worker in workers:
+            with told(failed):
+                facts[worker.name] = worker.facts
+        ours = options.peer[0][0]
+        stages = [
+            measured(asked, workers, options.rounds, failed, ours=ours)
+            for asked in stages_of(options)
+        ]
     finally:
         for worker in workers:
             worker.end()
@@ -66,20 +74,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "threads": options.threads,
         "rounds": options.rounds,
         "peers": facts,
+        "failed": failed,
         "stages": stages,
     }
-    print("\n".join(table(report, tuple(commands))))
+    if any(stage["peers"] for stage in stages):
+        print("\n".join(table(report, [name for name, _ in options.peer])))
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return 0
+    return 1 if failed else 0
+
+
+@contextmanager
+def told(failed: dict[str, str]) -> Iterator[None]:
+    """A peer's failure is said once and remembered by its name; the run goes on."""
+    try:
+        yield
+    except PeerFailed as error:
+        failed[error.peer] = str(error)
+        print(f"benchmarks.peers: {error}", file=sys.stderr)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument(
-        "--peer", action="append", required=True, metavar="NAME=COMMAND", help="ours first"
+        "--peer",
+        action="append",
+        required=True,
+        type=named_command,
+        metavar="NAME=COMMAND",
+        help="ours first",
     )
     parser.add_argument("--image-tokens", type=positive, nargs="+", default=[300, 1024])
     parser.add_argument("--text-tokens", type=positive, default=32)
@@ -88,7 +113,27 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--passes", type=positive, default=8, help="of decoding, in one turn")
     parser.add_argument("--threads", type=positive, default=2, help="of every peer")
     parser.add_argument("--json", type=Path)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    names = [name for name, _ in options.peer]
+    if len({*names}) < len(names):
+        parser.error(f"peers are named {', '.join(names)}, expected a name of its own for each")
+    return options
+
+
+def named_command(text: str) -> tuple[str, list[str]]:
+    """A peer as the command line has it.
+
+    >>> named_command("ours=python -m benchmarks.with_qwen3vl_ros 'my engine'")
+    ('ours', ['python', '-m', 'benchmarks.with_qwen3vl_ros', 'my engine'])
+    """
+    name, _, line = text.partition("=")
+    try:
+        command = shlex.split(line)
+    except ValueError as error:  # a quote that is not closed
+        raise argparse.ArgumentTypeError(f"{text!r} is no command: {error}") from error
+    if not name or not command:
+        raise argparse.ArgumentTypeError(f"{text!r} is no peer, expected NAME=COMMAND")
+    return name, command
 
 
 def stages_of(options: argparse.Namespace) -> list[Asked]:
@@ -110,28 +155,55 @@ def stages_of(options: argparse.Namespace) -> list[Asked]:
     ]
 
 
-def measured(asked: Asked, workers: Sequence[Worker], rounds: int) -> Mapping[str, object]:
-    """One stage of all peers, turn by turn; before that each runs it once for itself."""
+def measured(
+    asked: Asked, workers: Sequence[Worker], rounds: int, failed: dict[str, str], *, ours: str
+) -> Mapping[str, object]:
+    """One stage of all peers, turn by turn; before that each runs it once for itself.
+
+    Who fails is put into `failed`, and has no times of this stage; `ours` is held against others.
+    """
+
+    def turn(worker: Worker, stage: str, sizes: Mapping[str, int]) -> Took | None:
+        if worker.name not in failed:
+            with told(failed):
+                return worker.took(stage, **sizes)
+        return None
+
     for worker in workers:
         if asked.stage == "decode":
-            worker.took("fill", cached_tokens=asked.sizes["cached_tokens"])
-        worker.took(asked.stage, **asked.sizes)
-    tasks = {worker.name: partial(worker.took, asked.stage, **asked.sizes) for worker in workers}
-    turns: dict[str, tuple[Took, ...]] = in_turns(
+            turn(worker, "fill", {"cached_tokens": asked.sizes["cached_tokens"]})
+        turn(worker, asked.stage, asked.sizes)
+    tasks = {
+        worker.name: partial(turn, worker, asked.stage, asked.sizes)
+        for worker in workers
+        if worker.name not in failed
+    }
+    given = in_turns(
         tasks,
-        rounds=rounds,
+        rounds=rounds if tasks else 0,
         on_turn=lambda name, over: print(f"{asked}: {name}, turn {over + 1}", file=sys.stderr),
     )
-    ours = workers[0].name
+    turns = {
+        name: [effort for effort in efforts if effort is not None]
+        for name, efforts in given.items()
+        if name not in failed
+    }
     return {
         "stage": asked.stage,
         **asked.sizes,
         "peers": {name: spoken_times(efforts) for name, efforts in turns.items()},
-        "as_fast": {
-            name: median_ratio(walls(efforts), walls(turns[ours]))
-            for name, efforts in turns.items()
-            if name != ours
-        },
+        "as_fast": as_fast(turns, ours=ours),
+    }
+
+
+def as_fast(turns: Mapping[str, Sequence[Took]], *, ours: str) -> Mapping[str, float]:
+    """How many times as long as ours each of the others takes; of nobody where ours failed."""
+    if ours not in turns:
+        return {}
+    return {
+        name: median_ratio(walls(efforts), walls(turns[ours]))
+        for name, efforts in turns.items()
+        if name != ours
     }
 
 
@@ -159,6 +231,9 @@ def table(report: Mapping[str, object], names: Sequence[str]) -> list[str]:
         sizes = stage.get("image_tokens", stage.get("cached_tokens"))
         line = f"{stage['stage'] + ' ' + str(sizes):20}"
         for name in names:
+            if name not in stage["peers"]:
+                line += "failed".rjust(26)
+                continue
             times = stage["peers"][name]
             ratio = f" {stage['as_fast'][name]:5.2f} x" if name in stage["as_fast"] else ""
             cpu = "-" if times["cpu_s"] is None else f"{times['cpu_s']:.3f}"

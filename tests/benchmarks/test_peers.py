@@ -81,10 +81,118 @@ def test_a_cache_is_filled_before_anybody_decodes_behind_it(tmp_path):
     assert stages[-3:] == ["fill", "decode", "decode"]
 
 
-def test_a_peer_that_dies_ends_the_run_and_is_named(tmp_path, capsys):
-    dead = f"dead={shlex.join([sys.executable, '-c', 'raise SystemExit(3)'])}"
-    assert peers.main(["--peer", dead, *SIZES]) == 1
-    assert "dead answered ''" in capsys.readouterr().err
+DYING = """
+import json, sys
+print(json.dumps({}), flush=True)
+for line in sys.stdin:
+    if json.loads(line)["stage"] == sys.argv[1]:
+        print("this is not said", "it was too much", "of everything", sep=chr(10), file=sys.stderr)
+        raise SystemExit("so I end")
+    print(json.dumps({"wall_s": 1.5, "cpu_s": None}), flush=True)
+"""
+
+
+def python(name: str, *arguments: str) -> str:
+    """A peer that is a few lines of Python."""
+    return f"{name}={shlex.join([sys.executable, '-c', *arguments])}"
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        pytest.param(
+            "ghost=/nowhere/python -m its.adapter model.gguf",
+            "peer 'ghost' cannot be started: No such file or directory; it said nothing; its "
+            "command: /nowhere/python -m its.adapter model.gguf",
+            id="no such program",
+        ),
+        pytest.param(
+            python("ghost", "import sys; sys.exit('no libllama.so')"),
+            "peer 'ghost' ended with exit code 1 while it loaded; the last it said: no "
+            f"libllama.so; its command: {sys.executable} -c",
+            id="ends while it loads",
+        ),
+        pytest.param(
+            python("ghost", "import os; os.kill(os.getpid(), 9)"),
+            "peer 'ghost' ended by signal 9 while it loaded; it said nothing",
+            id="killed while it loads",
+        ),
+        pytest.param(
+            python("ghost", "print('Loading checkpoint shards')"),
+            "peer 'ghost' answered 'Loading checkpoint shards', expected a JSON object, while it",
+            id="prints among its replies",
+        ),
+        pytest.param(
+            python("ghost", DYING, "encode"),
+            "peer 'ghost' ended with exit code 1 in encode 4; the last it said: it was too much | "
+            "of everything | so I end; its command",
+            id="ends in a stage",
+        ),
+        pytest.param(
+            python("ghost", "print('{}', flush=True); import sys; sys.stdin.close()"),
+            "peer 'ghost' ended with exit code 0 in encode 4",
+            id="listens no longer",
+        ),
+    ],
+)
+def test_a_peer_that_fails_is_told_in_one_line_and_the_others_are_told_all_the_same(
+    tmp_path, capsys, command, words
+):
+    """It was a FileNotFoundError or a BrokenPipeError, and an hour of the others' turns lost."""
+    file = tmp_path / "peers.json"
+    ours, theirs = (peer(name, tmp_path / "log", wall_s=1) for name in ("ours", "theirs"))
+    peers_asked = ("--peer", ours, "--peer", command, "--peer", theirs)
+    assert peers.main([*peers_asked, *SIZES, "--rounds", "2", "--json", str(file)]) == 1
+    out, err = capsys.readouterr()
+    (said,) = [line for line in err.splitlines() if line.startswith("benchmarks.peers: ")]
+    assert words in said
+    report = json.loads(file.read_text())
+    assert report["failed"] == {"ghost": said.removeprefix("benchmarks.peers: ")}
+    for stage in report["stages"]:
+        assert stage["as_fast"] == {"theirs": 1.0}
+        assert stage["peers"].keys() == {"ours", "theirs"}
+    assert out.count("failed") == 3
+
+
+def test_what_a_peer_said_before_it_failed_is_kept(tmp_path):
+    file = tmp_path / "peers.json"
+    both = (
+        "--peer",
+        python("dying", DYING, "decode"),
+        "--peer",
+        peer("b", tmp_path / "l", wall_s=3),
+    )
+    assert peers.main([*both, *SIZES, "--rounds", "2", "--json", str(file)]) == 1
+    encode, prefill, decode = json.loads(file.read_text())["stages"]
+    assert encode["as_fast"] == prefill["as_fast"] == {"b": 2.0}
+    assert decode["peers"].keys() == {"b"}
+    assert decode["as_fast"] == {}, "ours has nothing that others could be held against"
+
+
+def test_a_peer_alone_that_fails_leaves_a_report_of_nothing(tmp_path, capsys):
+    file = tmp_path / "peers.json"
+    assert peers.main(["--peer", "a=/nowhere/a", *SIZES, "--json", str(file)]) == 1
+    assert capsys.readouterr().out == ""
+    assert [stage["peers"] for stage in json.loads(file.read_text())["stages"]] == [{}, {}, {}]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        pytest.param(
+            ["python -m ours"], "'python -m ours' is no peer, expected NAME=COMMAND", id="no name"
+        ),
+        pytest.param(["ours="], "'ours=' is no peer, expected NAME=COMMAND", id="no command"),
+        pytest.param(["ours=python 'x"], "is no command: No closing quotation", id="a quote"),
+        pytest.param(
+            ["a=x", "a=y"], "peers are named a, a, expected a name of its own", id="twice"
+        ),
+    ],
+)
+def test_a_peer_that_is_none_is_refused_before_any_is_started(capsys, asked, words):
+    with pytest.raises(SystemExit):
+        peers.main([word for each in asked for word in ("--peer", each)])
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
