@@ -14,6 +14,7 @@ from qwen3vl_ros.action import Ground
 from tests.ros.asker import Asker
 from tests.ros.domain import ClaimedDomain
 from tests.ros.graph import World
+from tests.ros.processes import Process
 
 # For whatever starts no `World`; a world has a domain of its own.
 _domain = ClaimedDomain()
@@ -51,3 +52,17 @@ def asker(world: World) -> Iterator[Callable[..., Asker]]:
     yield make
     for one in askers:
         one.client.destroy()
+
+
+@pytest.fixture
+def spawn(world: World) -> Iterator[Callable[..., Process]]:
+    """Starts Python processes with these arguments; they end with the test."""
+    processes: list[Process] = []
+
+    def start(*arguments: str) -> Process:
+        processes.append(Process(world, *arguments))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.close()

@@ -4,13 +4,10 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 import rclpy
@@ -71,43 +68,6 @@ sys.exit(run(load=lambda engine_dir, parameters: asked))
 """
 
 
-class Process:
-    """A Python process in a world's domain, its output collected."""
-
-    def __init__(self, world, *arguments: str) -> None:
-        self.popen = subprocess.Popen(
-            [sys.executable, *arguments],
-            env={**os.environ, "ROS_DOMAIN_ID": str(world.domain.domain_id)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.out: list[str] = []
-        self.err: list[str] = []
-        self._readers = [
-            threading.Thread(target=lines.extend, args=(pipe,))
-            for lines, pipe in ((self.out, self.popen.stdout), (self.err, self.popen.stderr))
-        ]
-        for reader in self._readers:
-            reader.start()
-
-    def stop(self, signal_number: int) -> float:
-        """Seconds it took to end after a signal."""
-        began = time.monotonic()
-        self.popen.send_signal(signal_number)
-        self.popen.wait(timeout=30)
-        return time.monotonic() - began
-
-    def close(self) -> None:
-        if self.popen.poll() is None:
-            self.popen.kill()
-        self.popen.wait(timeout=30)
-        for reader in self._readers:
-            reader.join()
-        for pipe in (self.popen.stdout, self.popen.stderr):
-            pipe.close()
-
-
 @pytest.fixture(scope="module")
 def slowness_s() -> float:
     """What this machine takes for a bare rclpy process: half a second, or many beside a training.
@@ -118,19 +78,6 @@ def slowness_s() -> float:
     bare = "import rclpy; rclpy.init(); rclpy.create_node('bare').destroy_node(); rclpy.shutdown()"
     subprocess.run([sys.executable, "-c", bare], check=True, timeout=120)
     return time.monotonic() - began
-
-
-@pytest.fixture
-def spawn(world) -> Iterator:
-    processes: list[Process] = []
-
-    def start(*arguments: str) -> Process:
-        processes.append(Process(world, *arguments))
-        return processes[-1]
-
-    yield start
-    for process in processes:
-        process.close()
 
 
 def test_a_stranger_who_knows_only_vision_msgs_reads_the_detections(world, spawn):
