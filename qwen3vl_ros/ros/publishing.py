@@ -16,6 +16,7 @@ from ..model.stopwatch import GroundingStats
 from ..msg import InferenceStatus
 from ..scene.detections import Query
 from . import topics
+from .first_answer import FirstAnswer
 from .images import image_from_rgb
 from .markers import UP_IN_OPTICAL_FRAME, UP_IN_ROBOT_FRAME, marker_array
 from .messages import detections_2d_message, detections_3d_message, header, wire_text
@@ -64,9 +65,16 @@ class ResultPublisher:
         self._annotated_image = publisher(topics.ANNOTATED_IMAGE)
         self._status = publisher(topics.STATUS)
         self._namespace = node.get_name()
+        self._first_answer = FirstAnswer(
+            node.get_logger(),
+            topics=tuple(
+                one.topic_name for one in (self._detections_2d, self._detections_3d, self._status)
+            ),
+        )
 
-    def publish_result(self, result: Result, *, marker_lifetime_s: float) -> None:
-        """Detections, markers and, where someone looks, the picture."""
+    def publish_result(self, result: Result, *, marker_lifetime_s: float, seconds: float) -> None:
+        """Detections, markers and, where someone looks, the picture; it took `seconds`."""
+        self._first_answer.tell(result, seconds=seconds)
         grounding = result.grounding
         camera_header = header(stamp_ns=grounding.stamp_ns, frame_id=grounding.frame_id)
         self._detections_2d.publish(

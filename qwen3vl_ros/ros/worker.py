@@ -197,7 +197,9 @@ class Worker:
             result = answer if isinstance(answer, Result) else None
             # A goal's answer goes to who asked; the topics hold the standing question's.
             if goal is None and result is not None:
-                self._publisher.publish_result(result, marker_lifetime_s=marker_lifetime_s)
+                self._publisher.publish_result(
+                    result, marker_lifetime_s=marker_lifetime_s, seconds=outcome.stats.total_s
+                )
             self._publisher.publish_outcome(outcome, result=result)
 
     def _age_s(self, moment: Moment) -> float | None:

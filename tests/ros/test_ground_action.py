@@ -40,6 +40,15 @@ def test_a_goal_is_answered_from_the_next_picture_and_the_question_stays(world, 
     assert node.get_parameter("text").value == ""
 
 
+def test_a_goals_answer_is_not_told_as_the_first_on_the_topics(world, asker, capfd):
+    world.start(ScriptedPerception(one_mug), categories=None)
+    asking = asker()
+    handle = asking.ask(A_MUG)
+    world.send()
+    assert asking.result(handle)[0] == GoalStatus.STATUS_SUCCEEDED
+    assert "first answer" not in capfd.readouterr().err
+
+
 def test_goals_and_the_standing_question_take_turns(world, asker):
     world.start(ScriptedPerception(one_mug))
     asking = asker()

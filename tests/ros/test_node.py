@@ -75,6 +75,21 @@ def test_in_a_target_frame_the_numbers_turn_the_size_stays_and_the_header_says_s
     assert {m.header.frame_id for m in markers.markers} == {"base_link"}
 
 
+def test_the_first_answer_is_one_line_in_the_log(world, capfd):
+    """So that whoever starts the node sees that it works, and where."""
+    world.start(ScriptedPerception(one_mug), task="refer", text="the mug", categories=None)
+    world.with_depth()
+    for _ in range(2):
+        world.spin_through_a_picture()
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "first answer" in line]
+    assert "[INFO]" in line
+    assert (
+        f"first answer, to refer 'the mug': 1 found in the picture, 1 in 3D in '{CAMERA}', after"
+        in line
+    )
+    assert line.endswith("see /qwen3vl/detections_2d, /qwen3vl/detections_3d, /qwen3vl/status")
+
+
 def test_saw_nothing_is_an_empty_array(world):
     world.start(ScriptedPerception())
     world.with_depth()
