@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A random checkpoint of the true architecture, and its engines, made once by the exporter."""
+"""A random checkpoint of the true architecture, its engines and graphs, each made once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from qwen3vl_ros.offline.tensorrt_choices import OperatorSet
 
 CACHE_LENGTH = 384
 ROOMY_CACHE_LENGTH = 4096  # for clips, crops and long prompts
@@ -93,3 +98,43 @@ def roomy_engine(random_checkpoint: Path, tmp_path_factory: pytest.TempPathFacto
         random_checkpoint, directory, precision="int4", cache_length=ROOMY_CACHE_LENGTH
     )
     return directory
+
+
+@pytest.fixture(scope="session")
+def tensorrt_graph(
+    random_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Writes a graph for TensorRT with the random checkpoint's weights, once, and gives its path.
+
+    Tracing one takes five to ten seconds, so that whoever looks at graphs shares them.
+    """
+    import onnx_ir as ir
+
+    from qwen3vl_ros.model_config import load_model_config
+    from qwen3vl_ros.offline.checkpoint import checked_files
+    from qwen3vl_ros.offline.stored_weights import StoredWeights
+    from qwen3vl_ros.offline.tensorrt_graphs import decoder_graph, head_graph, vision_graph
+    from qwen3vl_ros.offline.tensorrt_weights import attach_weights
+
+    config = load_model_config(random_checkpoint)
+    weights = StoredWeights(files=checked_files(random_checkpoint, config))
+    root = tmp_path_factory.mktemp("tensorrt_graphs")
+
+    @functools.cache
+    def tensorrt_graph(
+        name: str, operators: OperatorSet, width: str, block_size: int | None = None
+    ) -> Path:
+        if name == "vision":
+            model = vision_graph(config.vision, operators=operators, width=width)
+        elif name == "decoder":
+            model = decoder_graph(
+                config.text, operators=operators, width=width, cache_length=CACHE_LENGTH
+            )
+        else:
+            model = head_graph(config, operators=operators, width=width)
+        attach_weights(model, weights, int4_block_size=block_size)
+        path = root / f"{name}-{operators.value}-{width}-{block_size}.onnx"
+        ir.save(model, path)
+        return path
+
+    return tensorrt_graph

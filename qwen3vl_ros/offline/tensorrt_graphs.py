@@ -46,7 +46,7 @@ def vision_graph(config: VisionConfig, *, operators: OperatorSet, width: str) ->
     return _vision_graph(config, operators, width).clone()
 
 
-@lru_cache(maxsize=4)  # tracing takes long, and precisions that compute alike share it
+@lru_cache(maxsize=8)  # tracing takes long, and precisions that compute alike share it
 def _vision_graph(config: VisionConfig, operators: OperatorSet, width: str) -> ir.Model:
     merge = config.spatial_merge_size**2
     patches, dim, rotary = EXAMPLE * merge, config.patch_dim, config.head_dim // 2
@@ -83,7 +83,7 @@ def decoder_graph(
     return _decoder_graph(config, operators, width, cache_length).clone()
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _decoder_graph(
     config: TextConfig, operators: OperatorSet, width: str, cache_length: int
 ) -> ir.Model:

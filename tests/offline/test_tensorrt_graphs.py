@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import pytest
 
 from qwen3vl_ros.errors import ConfigError
@@ -17,15 +14,10 @@ from qwen3vl_ros.model_config import ModelConfig, load_model_config
 from qwen3vl_ros.offline.checkpoint import checked_files
 from qwen3vl_ros.offline.stored_weights import StoredWeights
 from qwen3vl_ros.offline.tensorrt_choices import OperatorSet
-from qwen3vl_ros.offline.tensorrt_graphs import OPSETS, decoder_graph, head_graph, vision_graph
-from qwen3vl_ros.offline.tensorrt_weights import (
-    attach_weights,
-    float_from_positive_int4,
-    positive_int4,
-)
+from qwen3vl_ros.offline.tensorrt_graphs import OPSETS, decoder_graph
+from qwen3vl_ros.offline.tensorrt_weights import float_from_positive_int4, positive_int4
 from qwen3vl_ros.runtime.loading import load_engines
 from qwen3vl_ros.runtime.onnxruntime_engine import OnnxRuntimeEngine
-from tests.conftest import CACHE_LENGTH
 from tests.offline.engines import relative_error
 from tests.offline.tensorrt_graphs_on_cpu import Feeds, conversation, decoder_on_cpu, picture
 
@@ -38,38 +30,10 @@ WIDTHS = [  # make engines-check runs both
     pytest.param("float16", id="float16"),
 ]
 
-Save = Callable[..., Path]
-
 
 @pytest.fixture(scope="module")
 def config(random_checkpoint: Path) -> ModelConfig:
     return load_model_config(random_checkpoint)
-
-
-@pytest.fixture(scope="module")
-def save(
-    random_checkpoint: Path, config: ModelConfig, tmp_path_factory: pytest.TempPathFactory
-) -> Save:
-    """Writes a graph with the checkpoint's weights, once, and gives its path."""
-    weights = StoredWeights(files=checked_files(random_checkpoint, config))
-    root = tmp_path_factory.mktemp("graphs")
-
-    @functools.cache
-    def save(name: str, operators: OperatorSet, width: str, block_size: int | None = None) -> Path:
-        if name == "vision":
-            model = vision_graph(config.vision, operators=operators, width=width)
-        elif name == "decoder":
-            model = decoder_graph(
-                config.text, operators=operators, width=width, cache_length=CACHE_LENGTH
-            )
-        else:
-            model = head_graph(config, operators=operators, width=width)
-        attach_weights(model, weights, int4_block_size=block_size)
-        path = root / f"{name}-{operators.value}-{width}-{block_size}.onnx"
-        ir.save(model, path)
-        return path
-
-    return save
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +51,8 @@ def truth(random_engines, config, seen) -> tuple[list[Feeds], list[np.ndarray]]:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("operators", BOTH)
-def test_a_tower_sees_what_the_other_flavours_sees(save, config, seen, operators, width):
-    engine = OnnxRuntimeEngine(save("vision", operators, width), threads=1)
+def test_a_tower_sees_what_the_other_flavours_sees(tensorrt_graph, config, seen, operators, width):
+    engine = OnnxRuntimeEngine(tensorrt_graph("vision", operators, width), threads=1)
     got = engine.run(picture(config))
     assert {name: array.dtype for name, array in got.items()} == dict.fromkeys(seen, np.float32)
     for name, expected in seen.items():
@@ -97,17 +61,21 @@ def test_a_tower_sees_what_the_other_flavours_sees(save, config, seen, operators
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("operators", BOTH)
-def test_every_pass_over_a_cache_says_what_the_other_flavours_says(save, truth, operators, width):
+def test_every_pass_over_a_cache_says_what_the_other_flavours_says(
+    tensorrt_graph, truth, operators, width
+):
     """Prefill with a picture, one token, a window, a window rolled back, another prompt."""
-    engine = decoder_on_cpu(save("decoder", operators, width), operators)
+    engine = decoder_on_cpu(tensorrt_graph("decoder", operators, width), operators)
     passes, expected = truth
     for index, (feeds, hidden) in enumerate(zip(passes, expected, strict=True)):
         error = relative_error(engine.run(feeds)["hidden_states"], hidden)
         assert error < TOLERANCES[width], f"pass {index}"
 
 
-def test_a_deepstack_row_that_is_wrong_is_seen_so_the_test_above_can_fail(save, truth):
-    engine = decoder_on_cpu(save("decoder", OperatorSet.FUSED, "float16"), OperatorSet.FUSED)
+def test_a_deepstack_row_that_is_wrong_is_seen_so_the_test_above_can_fail(tensorrt_graph, truth):
+    engine = decoder_on_cpu(
+        tensorrt_graph("decoder", OperatorSet.FUSED, "float16"), OperatorSet.FUSED
+    )
     feeds, hidden = truth[0][0], truth[1][0]
     changed = feeds["deepstack_embeds"].copy()
     changed[0, 3] += 10
@@ -116,17 +84,23 @@ def test_a_deepstack_row_that_is_wrong_is_seen_so_the_test_above_can_fail(save, 
 
 
 @pytest.mark.parametrize("operators", BOTH)
-def test_a_head_multiplies_by_the_embedding_table(save, random_engines, truth, operators):
+def test_a_head_multiplies_by_the_embedding_table(
+    tensorrt_graph, random_engines, truth, operators
+):
     engines = load_engines(random_engines["float32"], threads=1)
     feeds = {"hidden_states": truth[1][0]}
-    got = OnnxRuntimeEngine(save("lm_head", operators, "float16"), threads=1).run(feeds)["logits"]
+    got = OnnxRuntimeEngine(tensorrt_graph("lm_head", operators, "float16"), threads=1).run(feeds)[
+        "logits"
+    ]
     assert relative_error(got, engines.lm_head.run(feeds)["logits"]) < TOLERANCES["float16"]
 
 
 @pytest.mark.parametrize("operators", BOTH)
-def test_four_bits_of_a_graph_are_the_weight_rounded(save, random_checkpoint, config, operators):
+def test_four_bits_of_a_graph_are_the_weight_rounded(
+    tensorrt_graph, random_checkpoint, config, operators
+):
     """Through the head, whose product with rows of the unit matrix is its weight."""
-    path = save("lm_head", operators, "float16", 32)
+    path = tensorrt_graph("lm_head", operators, "float16", 32)
     D = config.text.hidden_size
     logits = OnnxRuntimeEngine(path, threads=1).run(
         {"hidden_states": np.eye(D, dtype=np.float32)[None]}
@@ -162,14 +136,14 @@ def test_a_decoder_takes_and_gives_what_the_contract_names(config, operators):
 
 @pytest.mark.parametrize("name", ["vision", "decoder", "lm_head"])
 @pytest.mark.parametrize("operators", BOTH)
-def test_graphs_are_valid_onnx_of_their_opset(save, name, operators):
-    model = onnx.load(save(name, operators, "float16"))
+def test_graphs_are_valid_onnx_of_their_opset(tensorrt_graph, name, operators):
+    model = onnx.load(tensorrt_graph(name, operators, "float16"))
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [
         ("", OPSETS[operators])
     ]
     onnx.checker.check_model(model, full_check=True)
 
 
-def test_rows_that_are_no_whole_blocks_are_refused(save):
+def test_rows_that_are_no_whole_blocks_are_refused(tensorrt_graph):
     with pytest.raises(ConfigError, match=r"down_proj.weight has rows of 80.*multiple of 32"):
-        save("decoder", OperatorSet.FUSED, "float16", 32)
+        tensorrt_graph("decoder", OperatorSet.FUSED, "float16", 32)

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx_ir as ir
 import pytest
 
 from qwen3vl_ros.errors import ConfigError
-from qwen3vl_ros.model_config import ModelConfig, load_model_config
 from qwen3vl_ros.offline.tensorrt_choices import OperatorSet, release_from_version
-from qwen3vl_ros.offline.tensorrt_graphs import decoder_graph, head_graph, vision_graph
 from qwen3vl_ros.offline.tensorrt_operators import (
     INT4_OPSET,
     OPERATORS,
@@ -19,7 +18,6 @@ from qwen3vl_ros.offline.tensorrt_operators import (
     operators_read_by,
 )
 from qwen3vl_ros.runtime.tensorrt_library import logger_of, tensorrt_library
-from tests.conftest import CACHE_LENGTH
 
 # Newest and oldest of what robots and cards run, and whose set of operators each reads.
 RELEASES = [
@@ -32,18 +30,13 @@ RELEASES = [
 
 
 @pytest.fixture(scope="module")
-def graphs(random_checkpoint: Path) -> dict[OperatorSet, dict[str, ir.Model]]:
-    config = load_model_config(random_checkpoint)
-    return {operators: _graphs(config, operators) for operators in OperatorSet}
-
-
-def _graphs(config: ModelConfig, operators: OperatorSet) -> dict[str, ir.Model]:
+def graphs(tensorrt_graph: Callable[..., Path]) -> dict[OperatorSet, dict[str, ir.Model]]:
     return {
-        "vision.onnx": vision_graph(config.vision, operators=operators, width="float16"),
-        "decoder.onnx": decoder_graph(
-            config.text, operators=operators, width="float16", cache_length=CACHE_LENGTH
-        ),
-        "lm_head.onnx": head_graph(config, operators=operators, width="float16"),
+        operators: {
+            f"{name}.onnx": ir.load(tensorrt_graph(name, operators, "float16"))
+            for name in ("vision", "decoder", "lm_head")
+        }
+        for operators in OperatorSet
     }
 
 
