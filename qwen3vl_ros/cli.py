@@ -23,6 +23,7 @@ from .commands import (
     serve,
     train_tiny,
 )
+from .commands.standard_output import exit_code_of
 from .errors import Qwen3VLError
 
 COMMANDS = (
@@ -41,6 +42,10 @@ EXIT_FAILED = 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it did what was asked."""
+    return exit_code_of(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="qwen3vl", description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:

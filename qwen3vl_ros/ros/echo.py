@@ -24,6 +24,8 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+from ..commands.standard_output import exit_code_of
+
 SPIN_S = 0.2
 IMPATIENT_AFTER_S = 3.0
 # As `ros2 topic echo` cuts pictures and long texts.
@@ -116,7 +118,7 @@ def _qos(publishers: Sequence[TopicEndpointInfo]) -> QoSProfile:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Prints a topic until it is told to stop; 0 then, 1 when a type is not installed here."""
+    """Prints a topic until it is told to stop; 0 then, 1 when its type is not installed here."""
     parser = argparse.ArgumentParser(
         prog="python -m qwen3vl_ros.ros.echo", description=__doc__.split("\n")[0]
     )
@@ -129,24 +131,26 @@ def run(arguments: Sequence[str] | None = None) -> int:
     rclpy.init()
     node = Echo(options.topic, longest=None if options.full_length else LONGEST)
     try:
+        return exit_code_of(lambda: _listen(node, once=options.once))
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def _listen(node: Echo, *, once: bool) -> int:
+    try:
         # Not rclpy.spin(): on an idle node it can miss the signal and hang.
-        while rclpy.ok() and not (options.once and node.printed):
+        while rclpy.ok() and not (once and node.printed):
             node.look()
             rclpy.spin_once(node, timeout_sec=SPIN_S)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # asked to stop; not an error
-    except BrokenPipeError:
-        # Whoever read has enough. Python would complain once more while it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ModuleNotFoundError as error:
         node.get_logger().error(
-            f"the messages of '{options.topic}' are not installed here ({error}); source the "
-            "workspace that has them"
+            f"messages of this topic are not installed here ({error}); source the workspace that "
+            "has them"
         )
         return 1
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
     return 0
 
 

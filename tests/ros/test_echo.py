@@ -14,6 +14,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseWithCovariance
 from std_msgs.msg import String
 
+from qwen3vl_ros.commands.standard_output import EXIT_UNREAD
 from qwen3vl_ros.msg import InferenceStatus
 from qwen3vl_ros.ros.echo import yaml_of_message
 from tests.ros.graph import CAMERA, ScriptedPerception, image_message, one_mug
@@ -96,7 +97,7 @@ def test_where_nobody_publishes_it_says_so_once_and_waits(world, spawn):
     assert f"in domain {world.domain.domain_id} (ROS_DOMAIN_ID); topics there: /image, " in said
 
 
-def test_a_reader_who_has_enough_is_no_error(world):
+def test_a_reader_who_has_enough_is_not_told_so(world):
     """As in `... | head`."""
     world.start(ScriptedPerception(one_mug))
     echo = subprocess.Popen(
@@ -123,4 +124,4 @@ def test_a_reader_who_has_enough_is_no_error(world):
     world.until(ended)
     errors = echo.stderr.read()
     echo.stderr.close()
-    assert (echo.returncode, errors) == (0, "")
+    assert (echo.returncode, errors) == (EXIT_UNREAD, "")
