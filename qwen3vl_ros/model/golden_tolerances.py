@@ -63,6 +63,10 @@ DECODERS: Mapping[str, DecoderTolerance] = {
     "int4": DecoderTolerance(first_error=0.5, answer_error=0.2, overlap=0.7),
     "int4-128": DecoderTolerance(first_error=0.5, answer_error=0.25, overlap=0.7),
 }
+# ONNX Runtime stores bfloat16 and computes in float32; a plan computes in it, each operator rounded
+# to 8 bits. Emulated by torch, not yet run on hardware (docs/LOG.md): the tiny checkpoint is off by
+# 0.002 and 0.003, 28 random layers by 0.047 and 0.017.
+BFLOAT16_PLANS = DecoderTolerance(first_error=0.1, answer_error=0.05, overlap=0.9)
 
 
 def tower_tolerance(manifest: Manifest) -> TowerTolerance:
@@ -97,7 +101,10 @@ def decoder_tolerance(manifest: Manifest) -> DecoderTolerance:
             f"that begins with {', '.join(DECODERS)}; export the engine again",
             field="precision",
         )
-    own, passed_on = DECODERS[max(fitting, key=len)], tower_tolerance(manifest).passed_on
+    name = max(fitting, key=len)
+    own, passed_on = DECODERS[name], tower_tolerance(manifest).passed_on
+    if name == "bfloat16" and manifest.flavour != "onnxruntime":
+        own = BFLOAT16_PLANS
     return DecoderTolerance(
         first_error=own.first_error + passed_on,
         answer_error=own.answer_error + passed_on,
