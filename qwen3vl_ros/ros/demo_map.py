@@ -16,8 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.patches import Circle, FancyArrow, Patch, Polygon, Rectangle
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle, FancyArrow, Polygon, Rectangle
 from matplotlib.ticker import MultipleLocator
 
 from ..scene.geometry import Array, OrientedBox, inverse, points_in_frame, transform_box
@@ -276,8 +278,9 @@ def _draw_legend(axes: Axes, *, moved: bool) -> None:
     found = Rectangle((0, 0), 1, 1, facecolor=PALETTE[0], alpha=0.45, edgecolor="none")
     true = Rectangle((0, 0), 1, 1, fill=False, edgecolor=PALETTE[0], linestyle=DASHED)
     view = Rectangle((0, 0), 1, 1, facecolor=FLOOR, edgecolor=FLOOR_EDGE)
-    handles: list[Patch] = [found, true, view]
-    labels = ["found, line to truth", "truth", "floor in view"]
+    error = Line2D([], [], color=PALETTE[0], linewidth=1.6)
+    handles: list[Artist] = [found, true, error, view]
+    labels = ["where it was found", "where it is", "how far that is off", "floor in view"]
     if moved:
         handles.append(Circle((0, 0), 1, facecolor="none", edgecolor=EARLIER))
         labels.append("robot at earlier answers")
@@ -285,7 +288,7 @@ def _draw_legend(axes: Axes, *, moved: bool) -> None:
         handles,
         labels,
         loc="upper center",
-        bbox_to_anchor=(0.45, -0.105),
+        bbox_to_anchor=(0.45, -0.09),
         ncols=2,
         fontsize=12,
         frameon=False,

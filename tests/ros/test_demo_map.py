@@ -114,6 +114,21 @@ def test_what_is_not_there_says_so_beside_its_box():
     assert "1 white ball (not there)" in {text.get_text() for text in axes.texts}
 
 
+def test_the_legend_has_a_sign_for_each_thing_that_is_drawn():
+    """`found, line to truth` once stood beside a filled box, with no line in sight."""
+    legend = drawn_map([finding("red box", true=box(1, 0), found=box(1, 0.1))]).get_legend()
+    signs = {
+        text.get_text(): type(sign).__name__
+        for text, sign in zip(legend.get_texts(), legend.legend_handles, strict=True)
+    }
+    assert signs == {
+        "where it was found": "Rectangle",
+        "where it is": "Rectangle",
+        "how far that is off": "Line2D",
+        "floor in view": "Rectangle",
+    }
+
+
 def test_a_map_of_nothing_but_the_robot_can_be_drawn():
     assert drawn_map([finding("white ball")]).get_xlim()[0] > 0
 
