@@ -289,13 +289,20 @@ def test_a_task_that_the_engine_was_not_taught_is_a_line_on_stderr(capsys, tmp_p
 
 def test_a_picture_that_is_not_there_is_named(capsys, tmp_path):
     said = ends_with_one_line(capsys, ground(tmp_path / "none.png"))
-    assert "cannot read a picture" in said
-    assert "none.png" in said
+    assert said.endswith(
+        f"the picture does not exist, expected a PNG or JPEG file: {tmp_path / 'none.png'}\n"
+    )
+
+
+def test_a_folder_in_place_of_a_picture_is_named(capsys, tmp_path):
+    assert "is a folder, expected a PNG or JPEG" in ends_with_one_line(capsys, ground(tmp_path))
 
 
 def test_a_file_that_is_no_picture_is_named(capsys, tmp_path):
     (tmp_path / "words.png").write_text("no picture")
-    assert "expected a PNG or JPEG" in ends_with_one_line(capsys, ground(tmp_path / "words.png"))
+    assert "cannot be read as a picture" in ends_with_one_line(
+        capsys, ground(tmp_path / "words.png")
+    )
 
 
 def test_a_question_without_words_is_refused(capsys, picture):

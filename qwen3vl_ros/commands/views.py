@@ -62,6 +62,10 @@ def clip_from_path(path: Path, *, fps: float | None) -> Clip:
     Raises:
         FrameError: nothing can be read, or a folder's times are not known or no times.
     """
+    if not path.exists():
+        raise FrameError(
+            f"the video does not exist, expected a video file or a folder of pictures: {path}"
+        )
     frames = _frames_of_folder(path, fps) if path.is_dir() else _frames_of_file(path)
     return Clip(frames=tuple(frames))
 

@@ -18,10 +18,17 @@ def pixels_of_file(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         FrameError: it cannot be read.
     """
-    is_file = path.is_file()  # OpenCV would log of its own that it is not
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR) if is_file else None
+    # OpenCV would log of its own that it is no file.
+    if not path.exists():
+        raise FrameError(f"the picture does not exist, expected a PNG or JPEG file: {path}")
+    if path.is_dir():
+        raise FrameError(f"the picture is a folder, expected a PNG or JPEG file: {path}")
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if pixels is None:
-        raise FrameError(f"cannot read a picture, expected a PNG or JPEG file: {path}")
+        raise FrameError(
+            f"the file cannot be read as a picture, expected a whole PNG or JPEG file that this "
+            f"user may read: {path}"
+        )
     return rgb_from_bgr(pixels)
 
 

@@ -54,3 +54,14 @@ def test_a_video_file_has_its_own_times(tmp_path):
     assert len(clip.frames) >= 7, "about twice the four looks of so short a video"
     np.testing.assert_allclose(steps_s % 0.1, 0, atol=1e-6)
     assert clip.frames[-1].stamp_ns * 1e-9 > 1.5
+
+
+def test_a_video_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FrameError, match="does not exist, expected a video file or a folder"):
+        clip_from_path(tmp_path / "none.mp4", fps=None)
+
+
+def test_a_file_that_is_no_video_is_named(tmp_path):
+    (tmp_path / "words.mp4").write_text("no video")
+    with pytest.raises(FrameError, match="cannot read a video"):
+        clip_from_path(tmp_path / "words.mp4", fps=None)
