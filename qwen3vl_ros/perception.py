@@ -223,7 +223,7 @@ def _require_views(views: Sequence[View], query: Query) -> None:
     task = query.task
     if task in SPATIAL_TASKS:
         raise QueryError(
-            f"a '{task.value}' query is answered by boxes or points in one picture, expected "
+            f"{task.query} is answered by boxes or points in one picture, expected "
             "another task here; ask it of `Perception.ground`"
         )
     clips = sum(isinstance(view, Clip) for view in views)
@@ -240,6 +240,5 @@ def _require_views(views: Sequence[View], query: Query) -> None:
         wanted, fits = "at least one picture or video", len(views) >= 1
     if not fits:
         raise QueryError(
-            f"a '{task.value}' query was asked about {frames} pictures and {clips} videos, "
-            f"expected {wanted}"
+            f"{task.query} was asked about {frames} pictures and {clips} videos, expected {wanted}"
         )

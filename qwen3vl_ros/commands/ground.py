@@ -92,7 +92,7 @@ def ground(options: argparse.Namespace) -> int:
     if query.task in SPATIAL_TASKS:
         if len(views) > 1 or isinstance(views[0], Clip):
             raise QueryError(
-                f"a '{query.task.value}' query is about one picture, expected one --image; "
+                f"{query.task.query} is about one picture, expected one --image; "
                 "--video is for locate_moment, list_events, track, ask and act"
             )
         grounding = perception_asked(options).ground(views[0], query)

@@ -154,7 +154,7 @@ def chat_from_query(query: Query, visuals: Sequence[Picture | Video]) -> Chat:
     )
     if query.task in VIDEO_TASKS and not (is_video or are_timed):
         raise QueryError(
-            f"a '{query.task.value}' query is about {len(visuals)} pictures, expected one video, "
+            f"{query.task.query} is about {len(visuals)} pictures, expected one video, "
             "or stills with their times"
         )
     if query.task is Task.COMPARE and len(visuals) < 2:

@@ -82,12 +82,12 @@ def _require_shown(
         )
     if task in VIDEO_TASKS and (pictures or not video_s):
         raise QueryError(
-            f"a '{task.value}' query is about a video, expected a video_s above 0 and pictures 0, "
+            f"{task.query} is about a video, expected a video_s above 0 and pictures 0, "
             f"got video_s {video_s:g} and pictures {pictures}"
         )
     if task in ONE_PICTURE_TASKS and video_s:
         raise QueryError(
-            f"a '{task.value}' query is about one picture, expected video_s 0, got video_s "
+            f"{task.query} is about one picture, expected video_s 0, got video_s "
             f"{video_s:g} and pictures {pictures}"
         )
     if task is Task.ZOOM and video_s and not pictures:

@@ -99,7 +99,7 @@ def _task(name: str, *, of_place: bool) -> Task:
     if name in [task.value for task in Task]:
         place = "no matter" if of_place else "a matter"
         raise QueryError(
-            f"a '{name}' query is {place} of place in one picture, {expected}; send it to the "
+            f"{Task(name).query} is {place} of place in one picture, {expected}; send it to the "
             f"action {'~/ask' if of_place else '~/ground'}"
         )
     raise QueryError(f"task is '{name[:64]}', {expected}")

@@ -42,6 +42,11 @@ class Task(Enum):
     ZOOM = "zoom"  # a question for which the model may ask to see a crop first
     ACT = "act"  # an instruction, carried out by calling the tools that are offered
 
+    @property
+    def query(self) -> str:
+        """A query of this task in a sentence: "an 'act' query", "a 'zoom' query"."""
+        return f"{'an' if self.value[0] in 'aeiou' else 'a'} '{self.value}' query"
+
 
 # What a `Grounding` answers, and what may be the node's standing question.
 SPATIAL_TASKS = (Task.DETECT, Task.REFER, Task.POINT, Task.DETECT_3D)
@@ -92,17 +97,17 @@ class Query:
         elif self.task in TASKS_WITHOUT_TEXT:
             if self.text.strip():
                 raise QueryError(
-                    f"a '{self.task.value}' query has the text '{self.text[:64]}', expected none: "
+                    f"{self.task.query} has the text '{self.text[:64]}', expected none: "
                     "its prompt has no room for one"
                 )
         elif not self.text.strip():
             raise QueryError(
-                f"a '{self.task.value}' query has no text; say in words what to look for, for "
+                f"{self.task.query} has no text; say in words what to look for, for "
                 "example 'the red mug left of the laptop'"
             )
         if bool(self.tools) != (self.task is Task.ACT):
             raise QueryError(
-                f"a '{self.task.value}' query has {len(self.tools)} tools; an 'act' query needs "
+                f"{self.task.query} has {len(self.tools)} tools; an 'act' query needs "
                 "at least one to call, and no other takes any"
             )
         try:
@@ -128,7 +133,7 @@ class Query:
         """
         if self.task not in SPATIAL_TASKS:
             raise QueryError(
-                f"a '{self.task.value}' query cannot be grounded in one picture, expected one of "
+                f"{self.task.query} cannot be grounded in one picture, expected one of "
                 f"{', '.join(task.value for task in SPATIAL_TASKS)}; ask it of `Perception.ask`"
             )
 

@@ -148,7 +148,7 @@ def test_a_question_is_read_with_its_defaults():
         pytest.param(QueryMessage(task="find"), "task is 'find'", id="unknown task"),
         pytest.param(
             QueryMessage(task="ask", text="What?"),
-            "a 'ask' query is no matter of place in one picture, expected one of detect, refer, "
+            "an 'ask' query is no matter of place in one picture, expected one of detect, refer, "
             "point, detect_3d; send it to the action ~/ask",
             id="no matter of place",
         ),

@@ -65,7 +65,7 @@ def test_a_query_can_be_asked(query: dict[str, Any]) -> None:
             "max_objects is 1000000000",
             id="more than any answer holds",
         ),
-        pytest.param({"task": Task.ASK}, "'ask' query has no text", id="ask nothing"),
+        pytest.param({"task": Task.ASK}, "an 'ask' query has no text", id="ask nothing"),
         pytest.param({"task": Task.ASK, "text": "ü\udcff"}, "half a character", id="no UTF-8"),
         pytest.param(
             {"task": Task.DETECT, "categories": ("\ud83d", "\ude00")}, "half", id="two halves"
@@ -73,7 +73,11 @@ def test_a_query_can_be_asked(query: dict[str, Any]) -> None:
         pytest.param(
             {"task": Task.SPOT_TEXT, "text": "signs"}, "'signs', expected none", id="text of what"
         ),
-        pytest.param({"task": Task.ACT, "text": "Take it."}, "0 tools", id="act without tools"),
+        pytest.param(
+            {"task": Task.ACT, "text": "Take it."},
+            "an 'act' query has 0 tools",
+            id="act without tools",
+        ),
         pytest.param(
             {"task": Task.ASK, "text": "Why?", "tools": (GRASP,)}, "1 tools", id="tools to ask"
         ),
