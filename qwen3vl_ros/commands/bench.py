@@ -10,7 +10,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..errors import EngineError
 from ..runtime.manifest import read_manifest
+from ..runtime.rebuild import export_command
 from .command import Commands, add_command, add_engine_options, positive, workshop
 
 
@@ -56,6 +58,14 @@ def run_bench(options: argparse.Namespace) -> int:
         from ..offline.bench_report import table
 
     manifest = read_manifest(options.engines)
+    if manifest.flavour != "onnxruntime":
+        raise EngineError(
+            f"bench holds passes against the host's memory and takes engines of flavour "
+            f"'onnxruntime', this one is '{manifest.flavour}'; its stages' times are in every "
+            "InferenceStatus of the node (vision_s, prefill_s, decode_s); for an engine that "
+            f"bench takes: {export_command(options.engines)}",
+            field="flavour",
+        )
     room = manifest.cache_length
     plan = bench_plan.BenchPlan(
         image_tokens=tuple(options.image_tokens or ())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from qwen3vl_ros.model_config import load_model_config
 from qwen3vl_ros.offline import engine_passes
 from qwen3vl_ros.offline.bench_plan import sizes_that_fit
 from qwen3vl_ros.offline.computer import cpu_facts
+from qwen3vl_ros.runtime.flavours import GRAPH_FILES, PLAN_RUNTIMES
 from qwen3vl_ros.runtime.loading import Engines, load_engines
 
 SMALL = ("--image-tokens", "4", "6", "--text-tokens", "5", "--cached-tokens", "10", "40")
@@ -111,6 +113,31 @@ def test_what_does_not_fit_the_cache_is_refused_with_its_size(random_engines, ca
     assert "3 rows behind 383 tokens need a cache of 386, the engine's holds 384" in (
         capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt-rtx", "tensorrt-onnx"])
+def test_what_onnx_runtime_does_not_run_is_not_looked_for_a_decoder_onnx(
+    random_engines, tmp_path, capsys, flavour
+):
+    """A directory of plans ended in a decoder.onnx that was not found, after loading it all."""
+    directory = Path(shutil.copytree(random_engines["int4"], tmp_path / "plans"))
+    as_flavour(directory, flavour)
+    assert cli.main(["bench", *QUICK, "--engines", str(directory)]) == cli.EXIT_FAILED
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"engines of flavour 'onnxruntime', this one is '{flavour}'" in said
+    assert "InferenceStatus" in said
+    assert said.endswith(f"qwen3vl export --checkpoint <checkpoint> --output {tmp_path}")
+
+
+def as_flavour(directory: Path, flavour: str) -> None:
+    """Calls an engine by another flavour, with what a manifest of it has to say."""
+    file = directory / "manifest.json"
+    values = json.loads(file.read_text()) | {"flavour": flavour}
+    if flavour in PLAN_RUNTIMES:
+        values["gpu_architecture"] = "sm_89"
+        values["profiles"] = {plan: [] for plan in GRAPH_FILES[flavour]}
+        values["tools"][flavour] = "10.15"
+    file.write_text(json.dumps(values))
 
 
 @pytest.mark.parametrize(
