@@ -41,16 +41,16 @@ class AnthropicAnswer:
             self._finish()
         self._read_end(answer, answer)
 
-    def read_event(self, event: Mapping[str, object]) -> bool:
+    def read_piece(self, piece: Mapping[str, object]) -> bool:
         """One event of a stream; whether with it the first words came."""
         begun = self._speech.begun
-        kind = event.get("type")
+        kind = piece.get("type")
         if kind == "message_start":
-            self._read_end({}, self._object(event, "message"))
+            self._read_end({}, self._object(piece, "message"))
         elif kind == "content_block_start":
-            self._begin(event.get("content_block"), streamed=True)
+            self._begin(piece.get("content_block"), streamed=True)
         elif kind == "content_block_delta":
-            delta = self._object(event, "delta")
+            delta = self._object(piece, "delta")
             self._speech.think(self._text(delta, "thinking"))
             self._speech.speak(self._text(delta, "text"))
             if self._call is not None:
@@ -58,7 +58,7 @@ class AnthropicAnswer:
         elif kind == "content_block_stop":
             self._finish()
         elif kind == "message_delta":
-            self._read_end(self._object(event, "delta"), event)
+            self._read_end(self._object(piece, "delta"), piece)
         return self._speech.begun and not begun
 
     def words(self) -> Words:

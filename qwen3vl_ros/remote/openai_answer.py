@@ -35,33 +35,14 @@ class OpenAIAnswer:
         self._reason: object = None
         self._usage: Mapping[str, object] = {}
 
-    def read(self, answer: Mapping[str, object], field: str) -> bool:
-        """One object of the server; whether with it the first words came.
+    def read(self, answer: Mapping[str, object]) -> None:
+        """A whole answer."""
+        self._read(answer, "message")
 
-        Args:
-            answer: its JSON.
-            field: of a choice, that holds what was said.
-        """
-        if isinstance(usage := answer.get("usage"), dict):
-            self._usage = usage
-        choices = answer.get("choices")
-        if not isinstance(choices, list) or (not choices and field == "message"):
-            raise self._failures.nonsense("it has no choices, expected one")
+    def read_piece(self, piece: Mapping[str, object]) -> bool:
+        """One chunk of a stream; whether with it the first words came."""
         begun = self._speech.begun
-        for choice in choices[:1]:
-            said = choice.get(field) if isinstance(choice, dict) else None
-            if said is None and field == "delta":
-                said = {}
-            if not isinstance(said, dict):
-                raise self._failures.nonsense(f"its choice has no {field}, expected one")
-            if refusal := self._text(said, "refusal"):
-                raise self._failures.withheld(refusal)
-            thought = self._text(said, "reasoning") or self._text(said, "reasoning_content")
-            self._speech.think(thought)
-            self._speech.speak(self._text(said, "content"))
-            self._read_calls(said.get("tool_calls"))
-            self._read_tokens(choice.get("logprobs"))
-            self._reason = choice.get("finish_reason") or self._reason
+        self._read(piece, "delta")
         return self._speech.begun and not begun
 
     def words(self) -> Words:
@@ -82,6 +63,33 @@ class OpenAIAnswer:
             answer_tokens=token_count(self._usage.get("completion_tokens")),
             passes=0,
         )
+
+    def _read(self, answer: Mapping[str, object], field: str) -> None:
+        """One object of the server.
+
+        Args:
+            answer: its JSON.
+            field: of a choice, that holds what was said.
+        """
+        if isinstance(usage := answer.get("usage"), dict):
+            self._usage = usage
+        choices = answer.get("choices")
+        if not isinstance(choices, list) or (not choices and field == "message"):
+            raise self._failures.nonsense("it has no choices, expected one")
+        for choice in choices[:1]:
+            said = choice.get(field) if isinstance(choice, dict) else None
+            if said is None and field == "delta":
+                said = {}
+            if not isinstance(said, dict):
+                raise self._failures.nonsense(f"its choice has no {field}, expected one")
+            if refusal := self._text(said, "refusal"):
+                raise self._failures.withheld(refusal)
+            thought = self._text(said, "reasoning") or self._text(said, "reasoning_content")
+            self._speech.think(thought)
+            self._speech.speak(self._text(said, "content"))
+            self._read_calls(said.get("tool_calls"))
+            self._read_tokens(choice.get("logprobs"))
+            self._reason = choice.get("finish_reason") or self._reason
 
     def _read_calls(self, calls: object) -> None:
         for place, call in enumerate(calls if isinstance(calls, list) else ()):
