@@ -142,10 +142,10 @@ def metre_digits(values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def _word_loss(logits: Tensor, word: Tensor) -> Tensor:
     # Few objects carry a word: the rest shall not drown them.
     weight = torch.ones(NO_WORD + 1)
-    weight[NO_WORD] = 0.1
+    weight[NO_WORD] = 0.02
     summed = F.cross_entropy(logits, word, weight=weight, ignore_index=UNKNOWN, reduction="sum")
     counted = weight[word[word != UNKNOWN]].sum()
-    loss: Tensor = 0.5 * summed / counted.clamp(min=1)
+    loss: Tensor = summed / counted.clamp(min=1)
     return loss
 
 
