@@ -34,7 +34,7 @@ from qwen3vl_ros.runtime.manifest import read_manifest
 
 TINY = Path(__file__).resolve().parents[2] / "engines" / "tiny"
 SHIPPED = TINY / "onnxruntime-int4" / "golden.npz"
-# Of random weights; what trained ones cost is held by tests/model/test_golden.py.
+# Of random weights; what trained ones cost is held by tests/model/test_golden_check.py.
 PRECISIONS = ("float32", "bfloat16", "float16", "int8", "int4", "int4-128", "int4-a16")
 
 
