@@ -20,6 +20,8 @@ from tqdm import tqdm
 
 from ..image.preprocess import preprocess_config_from_dict
 from ..language.tokenizer import load_tokenizer
+from ..model.taught_tasks import TaughtTasks, write_taught_tasks
+from ..scene.detections import Task
 from ..synthetic.clip_shards import cache_clips, read_clips
 from ..synthetic.corpus import corpus
 from ..synthetic.dataset import WATCHED_SEED
@@ -35,6 +37,11 @@ from .tiny_tokenizer import PREPROCESSOR, write_tiny_tokenizer
 from .training import train
 
 WATCHED_SCENES = 100  # never learned from; their loss is reported while training
+LABELS_NOTE = "solids by colour and shape, as in 'red box'"
+TAUGHT_BY_PICTURES = (
+    *(Task.DETECT, Task.REFER, Task.POINT, Task.DETECT_3D, Task.SPOT_TEXT, Task.COUNT, Task.ASK),
+)
+TAUGHT_BY_CLIPS = (Task.COMPARE, Task.LOCATE_MOMENT)
 
 
 def train_tiny_checkpoint(
@@ -115,6 +122,8 @@ def train_tiny_checkpoint(
     output.mkdir(parents=True, exist_ok=True)
     for file in (states / "tokenizer").iterdir():
         shutil.copyfile(file, output / file.name)
+    taught = TAUGHT_BY_PICTURES + (TAUGHT_BY_CLIPS if clips else ())
+    write_taught_tasks(output, TaughtTasks(tasks=taught, labels_note=LABELS_NOTE))
     # float16 keeps three more bits of these weights than bfloat16, at the same size.
     write_checkpoint(model, output, dtype=torch.float16)
 

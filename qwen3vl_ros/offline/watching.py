@@ -38,8 +38,8 @@ def watched_reports(stage: Stage, watched: Mapping[Size, Shard]) -> dict[str, fl
     rng = np.random.default_rng(0)
     with torch.no_grad():
         for shard in watched.values():
-            count = min(MOST_PICTURES, len(shard.images) // 2 * 2)
-            for indices in np.arange(count).reshape(2, -1):
+            halves = np.array_split(np.arange(min(MOST_PICTURES, len(shard.images))), 2)
+            for indices in (half for half in halves if len(half)):
                 straight = np.zeros(len(indices), bool)
                 pictures = pictures_from_shard(shard, indices, straight, jitter=None)
                 for name, value in stage.step(pictures, rng, 0.0)[1].items():

@@ -10,10 +10,17 @@ import pytest
 import torch
 
 from qwen3vl_ros.language.tokenizer import load_tokenizer
+from qwen3vl_ros.model.taught_tasks import FILE_NAME, load_taught_tasks
 from qwen3vl_ros.offline import tiny_training
 from qwen3vl_ros.offline.checkpoint import EMBEDDING, load_checkpoint
+from qwen3vl_ros.offline.lessons import LESSONS
 from qwen3vl_ros.offline.stages import Recipe
-from qwen3vl_ros.offline.tiny_training import recipe_for, train_tiny_checkpoint
+from qwen3vl_ros.offline.tiny_training import (
+    TAUGHT_BY_CLIPS,
+    TAUGHT_BY_PICTURES,
+    recipe_for,
+    train_tiny_checkpoint,
+)
 from qwen3vl_ros.synthetic import clip_shards, shards
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "engines" / "tiny" / "checkpoint"
@@ -58,9 +65,18 @@ def test_a_checkpoint_is_written_whole_with_its_tokenizer(trained):
     )
     assert model.config.text.vocab_size == tokenizer.vocab_size > 1600
     assert {file.name for file in (trained / "checkpoint").iterdir()} == {
-        file.name for file in CHECKPOINT.iterdir()
+        *(file.name for file in CHECKPOINT.iterdir()),
+        FILE_NAME,
     }
     assert sum(file.stat().st_size for file in (trained / "checkpoint").iterdir()) < 20_000_000
+
+
+def test_a_checkpoint_says_what_it_was_taught(trained):
+    taught = load_taught_tasks(trained / "checkpoint")
+    assert taught is not None
+    assert {*taught.tasks} == {*TAUGHT_BY_PICTURES, *TAUGHT_BY_CLIPS}
+    asked = {task for lesson, _ in LESSONS for task, _ in lesson}
+    assert {*TAUGHT_BY_PICTURES} == asked
 
 
 def test_what_was_known_is_hardly_shaken_by_so_few_steps(trained):
