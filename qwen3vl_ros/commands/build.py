@@ -69,9 +69,13 @@ def _exported(checkpoint: Path, output: Path, recipe: Recipe) -> Path:
             "checkpoint is of another shape"
         )
     graphs = output / f"{recipe.name}-graphs"
+
+    def say_why(fault: str) -> None:
+        print(f"graphs: {graphs} is there and will be exported again, {fault}", flush=True)
+
     effort = Effort()
     with progress_bar() as progress:
-        is_new = graphs_for_recipe(checkpoint, graphs, recipe, progress)
+        is_new = graphs_for_recipe(checkpoint, graphs, recipe, progress, on_outdated=say_why)
     size = sum(file.stat().st_size for file in graphs.iterdir())
     done = f"{size / 1e6:.1f} MB, {effort}" if is_new else "there already"
     print(f"graphs: {graphs}, {done}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from .engine_files import (
     write_table,
 )
 from .export_memory import check_export_memory
+from .exporter_version import PACKAGE, exporter_version
 from .golden_outputs import write_golden_outputs
 from .precisions import CALIBRATED_SUFFIX
 from .stored_weights import Float32, StoredWeights
@@ -122,8 +123,13 @@ def export_for_tensorrt(
             weights_sha256=sources_sha256,
             cache_length=room.cache_length,
             max_visual_tokens=room.max_visual_tokens,
-            tools=tool_versions(),
+            tools=graph_tools(),
         )
+
+
+def graph_tools() -> Mapping[str, str]:
+    """Of what makes graphs, by package name; our own is told down to its sources."""
+    return {**tool_versions(), PACKAGE.name: exporter_version(Path(__file__))}
 
 
 def _positive_scales(block: Float32) -> Float32:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,11 +13,15 @@ import torch
 from qwen3vl_ros.image.preprocess import preprocess_config_from_dict
 from qwen3vl_ros.language.tokenizer import Tokenizer, load_tokenizer
 from qwen3vl_ros.model_config import ModelConfig, TextConfig, VisionConfig
+from qwen3vl_ros.offline.recipe_graphs import graphs_for_recipe
+from qwen3vl_ros.offline.recipes import Recipe
 from qwen3vl_ros.offline.reference_model import ReferenceModel, init_weights
 from qwen3vl_ros.offline.tiny import tiny_config
 from qwen3vl_ros.offline.tiny_tokenizer import PREPROCESSOR, write_tiny_tokenizer
 from qwen3vl_ros.synthetic.corpus import corpus
 from qwen3vl_ros.synthetic.shards import Shard, cache_pictures, read_shards
+
+TINY = Path(__file__).resolve().parents[2] / "engines" / "tiny" / "checkpoint"
 
 
 @pytest.fixture(scope="session")
@@ -114,3 +119,17 @@ def small_shards() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("qwen3vl_ros.synthetic.shards.SHARD", 8)
         yield
+
+
+@pytest.fixture(scope="session")
+def tiny_graphs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Recipe], Path]:
+    """Graphs of the tiny checkpoint for a recipe, exported once."""
+    root = tmp_path_factory.mktemp("graphs")
+
+    def tiny_graphs(recipe: Recipe) -> Path:
+        directory = root / f"{recipe.operators.value}-{recipe.precision}"
+        if not directory.is_dir():
+            graphs_for_recipe(TINY, directory, recipe)
+        return directory
+
+    return tiny_graphs

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +12,9 @@ from types import ModuleType, SimpleNamespace
 import onnx
 import pytest
 
-from qwen3vl_ros import cli
-from qwen3vl_ros.commands.elapsed import elapsed_line
-from qwen3vl_ros.errors import ConfigError, EngineError, MissingDependency
-from qwen3vl_ros.offline.recipe_graphs import graphs_for_recipe
+from qwen3vl_ros.errors import EngineError, MissingDependency
 from qwen3vl_ros.offline.recipes import Recipe, TokenRange, load_recipe
 from qwen3vl_ros.offline.tensorrt_build import build_plans, memory_needed
-from qwen3vl_ros.runtime import engine_memory, free_memory
 from qwen3vl_ros.runtime.atomic_directory import replaced_directory
 from qwen3vl_ros.runtime.loading import load_engines
 from qwen3vl_ros.runtime.manifest import (
@@ -34,7 +28,6 @@ from qwen3vl_ros.runtime.manifest import (
 from qwen3vl_ros.runtime.tensorrt_library import tensorrt_library
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = ROOT / "engines" / "tiny" / "checkpoint"
 FUSED = load_recipe("rtx-ada")
 ORIN = load_recipe("orin-nx")
 
@@ -48,21 +41,7 @@ def quiet(what: str, doing: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def graphs(tmp_path_factory: pytest.TempPathFactory) -> Graphs:
-    """Graphs of the tiny checkpoint for a recipe, exported once."""
-    root = tmp_path_factory.mktemp("graphs")
-
-    def graphs(recipe: Recipe) -> Path:
-        directory = root / f"{recipe.operators.value}-{recipe.precision}"
-        if not directory.is_dir():
-            graphs_for_recipe(TINY, directory, recipe)
-        return directory
-
-    return graphs
-
-
-@pytest.fixture(scope="module")
-def built(graphs: Graphs, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def built(tiny_graphs: Graphs, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The engine of a recipe, built once, and what the build said of itself."""
     root = tmp_path_factory.mktemp("engines")
     builds: dict[Path, Said] = {}
@@ -72,7 +51,7 @@ def built(graphs: Graphs, tmp_path_factory: pytest.TempPathFactory) -> Built:
         directory = root / "-".join(names)
         if directory not in builds:
             said: Said = []
-            build_plans(graphs(recipe), directory, recipe, lambda *words: said.append(words))
+            build_plans(tiny_graphs(recipe), directory, recipe, lambda *words: said.append(words))
             builds[directory] = said
         return directory, builds[directory]
 
@@ -89,9 +68,9 @@ def test_the_tiny_checkpoint_compiles_for_cards_that_are_not_here(built, precisi
     assert all((directory / plan).stat().st_size > 100_000 for plan in manifest.profiles)
 
 
-def test_what_orins_build_is_on_the_list_of_10_3_and_compiles(graphs, tmp_path):
+def test_what_orins_build_is_on_the_list_of_10_3_and_compiles(tiny_graphs, tmp_path):
     """On Orins it was not yet tried, so at least one TensorRT has read it."""
-    directory = graphs(ORIN)  # held against the list while it is exported
+    directory = tiny_graphs(ORIN)  # held against the list while it is exported
     opsets = {
         name: onnx.load(directory / name, load_external_data=False).opset_import[0].version
         for name in ("vision.onnx", "decoder.onnx")
@@ -103,9 +82,9 @@ def test_what_orins_build_is_on_the_list_of_10_3_and_compiles(graphs, tmp_path):
     build_plans(directory, tmp_path / "engine", here, quiet)
 
 
-def test_an_engine_says_what_it_takes_and_what_made_it(graphs, built):
+def test_an_engine_says_what_it_takes_and_what_made_it(tiny_graphs, built):
     directory, _ = built(FUSED)
-    manifest, source = read_manifest(directory), read_manifest(graphs(FUSED))
+    manifest, source = read_manifest(directory), read_manifest(tiny_graphs(FUSED))
     assert manifest.flavour == "tensorrt-rtx"
     assert manifest.driver is None  # no machine with a driver took part
     assert manifest.tools == {
@@ -145,13 +124,13 @@ def test_an_engine_for_another_machine_is_not_loaded_here(built):
         load_engines(directory)
 
 
-def test_a_build_that_fails_leaves_the_engine_before_it(graphs, tmp_path):
+def test_a_build_that_fails_leaves_the_engine_before_it(tiny_graphs, tmp_path):
     engine = tmp_path / "engine"
     with replaced_directory(engine, marker=MANIFEST_FILE) as partial:
         (partial / MANIFEST_FILE).write_text("the old one")
     wrong = dataclasses.replace(FUSED, gpu_architecture="sm_87")
     with pytest.raises(EngineError, match="is for sm_87, and TensorRT-RTX") as refusal:
-        build_plans(graphs(FUSED), engine, wrong, quiet)
+        build_plans(tiny_graphs(FUSED), engine, wrong, quiet)
     assert refusal.value.field == "gpu_architecture"
     assert (engine / MANIFEST_FILE).read_text() == "the old one"
     assert [path.name for path in tmp_path.iterdir()] == ["engine"]
@@ -169,14 +148,16 @@ def test_a_build_that_fails_leaves_the_engine_before_it(graphs, tmp_path):
         ),
     ],
 )
-def test_graphs_of_another_recipe_are_refused(graphs, tmp_path, changed, field):
+def test_graphs_of_another_recipe_are_refused(tiny_graphs, tmp_path, changed, field):
     with pytest.raises(EngineError, match="export them again with qwen3vl build") as refusal:
-        build_plans(graphs(FUSED), tmp_path / "e", dataclasses.replace(FUSED, **changed), quiet)
+        build_plans(
+            tiny_graphs(FUSED), tmp_path / "e", dataclasses.replace(FUSED, **changed), quiet
+        )
     assert refusal.value.field == field
 
 
-def test_an_operator_that_the_parser_does_not_know_is_named_with_the_graph(graphs, tmp_path):
-    source, changed = graphs(FUSED), tmp_path / "graphs"
+def test_an_operator_that_the_parser_does_not_know_is_named_with_the_graph(tiny_graphs, tmp_path):
+    source, changed = tiny_graphs(FUSED), tmp_path / "graphs"
     changed.mkdir()
     for file in source.iterdir():
         (changed / file.name).write_bytes(file.read_bytes())
@@ -258,97 +239,3 @@ def graphs_of(precision: str, **gigabytes: float) -> Manifest:
 )
 def test_what_a_build_needs_is_what_builds_of_2b_took(manifest, measured_gb):
     assert memory_needed(manifest) / 1e9 == pytest.approx(measured_gb, rel=0.1)
-
-
-def test_too_little_memory_is_said_before_a_build_begins(graphs, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(engine_memory, "free_memory_bytes", lambda: 500_000_000)
-    monkeypatch.setattr(free_memory, "free_memory_bytes", lambda: 500_000_000)
-    source = ["--graphs", str(graphs(FUSED)), "--output", str(tmp_path / "engines")]
-    assert cli.main(["build", "--recipe", FUSED.name, *source]) == 1
-    out, err = capsys.readouterr()
-    assert out.startswith("memory: about 0.5")
-    assert out.endswith(" GB needed, 0.50 GB are free\n")
-    assert re.search(r"building these plans needs about 0\.\d GB of memory and 0\.50 GB are", err)
-    assert not (tmp_path / "engines" / FUSED.name).exists()
-
-
-def test_the_command_that_a_refusal_prints_builds_an_engine(tmp_path, capsys):
-    """Graphs first, for a robot to build from; then plans, of the graphs that are there."""
-    build = ["build", "--recipe", "rtx-ampere", "--checkpoint", str(TINY)]
-    build += ["--output", str(tmp_path)]
-    assert cli.main([*build, "--graphs-only"]) == 0
-    assert "chosen for 2B, and this checkpoint is of another shape" in capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == ["rtx-ampere-graphs"]
-    assert cli.main(build) == 0
-    out, err = capsys.readouterr()
-    assert f"graphs: {tmp_path / 'rtx-ampere-graphs'}, there already" in out
-    assert f"rtx-ampere: {tmp_path / 'rtx-ampere'}" in out
-    assert "decoder.plan: " in err
-    verify_engine_dir(tmp_path / "rtx-ampere", flavour="tensorrt-rtx")
-
-
-def test_graphs_that_are_not_there_end_with_one_line(tmp_path, capsys):
-    nowhere = ["--graphs", str(tmp_path / "none"), "--output", str(tmp_path)]
-    assert cli.main(["build", "--recipe", "rtx-ada", *nowhere]) == 1
-    assert "no engine directory" in capsys.readouterr().err.splitlines()[-1]
-
-
-def test_a_recipe_that_is_not_there_ends_with_one_line(tmp_path, capsys):
-    assert cli.main(["build", "--recipe", "orin", "--output", str(tmp_path)]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("qwen3vl build: recipe is 'orin', expected one of")
-    assert said.count("\n") == 1
-
-
-def test_pictures_larger_than_a_recipe_takes_will_be_scaled_not_refused(tmp_path):
-    recipe = dataclasses.replace(
-        FUSED, image_tokens=dataclasses.replace(FUSED.image_tokens, min=16, opt=40, max=40)
-    )
-    graphs_for_recipe(TINY, tmp_path / "graphs", recipe)
-    preprocessor = json.loads((tmp_path / "graphs" / "preprocessor_config.json").read_text())
-    assert preprocessor["size"] == {"shortest_edge": 16384, "longest_edge": 40 * 32 * 32}
-    assert read_manifest(tmp_path / "graphs").max_visual_tokens == 40
-
-
-def test_pictures_smaller_than_a_checkpoint_makes_are_refused(tmp_path):
-    tokens = dataclasses.replace(FUSED.image_tokens, min=1, opt=8, max=8)
-    recipe = dataclasses.replace(FUSED, image_tokens=tokens)
-    with pytest.raises(ConfigError, match=r"limited to 8, and this checkpoint's smallest .* 16"):
-        graphs_for_recipe(TINY, tmp_path / "graphs", recipe)
-
-
-class Terminal:
-    """A stream that remembers what was written."""
-
-    def __init__(self, *, is_terminal: bool) -> None:
-        self.written: list[str] = []
-        self.is_terminal = is_terminal
-
-    def isatty(self) -> bool:
-        return self.is_terminal
-
-    def write(self, text: str) -> int:
-        self.written.append(text)
-        return len(text)
-
-    def flush(self) -> None:
-        pass
-
-
-def test_a_log_gets_a_line_for_each_new_work():
-    log = Terminal(is_terminal=False)
-    with elapsed_line(log) as report:
-        report("vision.plan", "reading the graph")
-        report("vision.plan", "building engine, 1 of 6")
-        report("decoder.plan", "reading the graph")
-    assert log.written == [
-        "vision.plan: reading the graph, 0 s\n",
-        "decoder.plan: reading the graph, 0 s\n",
-    ]
-
-
-def test_a_terminal_is_left_without_the_line():
-    terminal = Terminal(is_terminal=True)
-    with elapsed_line(terminal) as report:
-        report("vision.plan", "reading the graph")
-    assert terminal.written[-1] == "\r\x1b[K"
