@@ -79,7 +79,7 @@ def export(options: argparse.Namespace) -> int:
     names = [with_tower(name, options.tower) for name in names]
     # What is wrong with the checkpoint comes first, alone.
     config = load_model_config(options.checkpoint)
-    checked_files(options.checkpoint, config)
+    files = checked_files(options.checkpoint, config)
     require_files(options.checkpoint)
     needed = export_memory_bytes(
         config,
@@ -97,6 +97,7 @@ def export(options: argparse.Namespace) -> int:
                 precision=precision,
                 cache_length=options.cache_length,
                 golden=not options.no_golden,
+                files=files,
                 progress=progress,
             )
         size = sum(file.stat().st_size for file in target.iterdir())

@@ -57,6 +57,7 @@ def export_checkpoint(
     precision: str,
     cache_length: int | None = None,
     golden: bool = True,
+    files: dict[str, Path] | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Write the engines of a checkpoint; what was in `engine_dir` is replaced in one step.
@@ -69,6 +70,7 @@ def export_checkpoint(
             room for the largest picture, its question and its answer.
         golden: also write what the reference says to one picture, for `qwen3vl doctor` and the
             node to hold the engine against.
+        files: of the checkpoint, as `checked_files` gave them; None checks them here.
         progress: called with a file's name, bytes written and bytes in all.
 
     Raises:
@@ -82,7 +84,7 @@ def export_checkpoint(
     _refuse_experts(config, numbers)
     check_export_memory(config, golden=golden, calibrated=numbers.calibrated)
     room = room_for_tokens(checkpoint_dir, cache_length)
-    weights = StoredWeights(files=checked_files(checkpoint_dir, config))
+    weights = StoredWeights(files=files or checked_files(checkpoint_dir, config))
     with replaced_directory(engine_dir, marker=MANIFEST_FILE) as partial:
         copy_files(checkpoint_dir, partial)
         write_table(weights, partial / EMBEDDING_FILE, numbers.table)

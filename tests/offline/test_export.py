@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from qwen3vl_ros import cli
 from qwen3vl_ros.errors import CheckpointError, ConfigError, EngineError
 from qwen3vl_ros.image.preprocess import Patches
 from qwen3vl_ros.model.taught_tasks import TaughtTasks, load_taught_tasks, write_taught_tasks
+from qwen3vl_ros.offline import checkpoint as checkpoint_module
 from qwen3vl_ros.offline.checkpoint import EMBEDDING, load_checkpoint
 from qwen3vl_ros.offline.export import export_checkpoint
 from qwen3vl_ros.offline.reference_model import ReferenceModel
@@ -241,3 +243,22 @@ def test_a_directory_of_something_else_is_not_written_over(checkpoint):
     with pytest.raises(EngineError, match="will not replace"):
         export_checkpoint(checkpoint, checkpoint, precision="int4")
     assert (checkpoint / "model.safetensors").exists()
+
+
+def test_a_checkpoints_files_are_looked_at_once_for_all_precisions(
+    random_checkpoint, tmp_path, monkeypatch
+):
+    """The command looked, and then each of its exports again."""
+    looked: list[Path] = []
+    tensor_files = checkpoint_module.tensor_files
+
+    def counted(directory: Path) -> dict[str, Path]:
+        looked.append(directory)
+        return tensor_files(directory)
+
+    monkeypatch.setattr(checkpoint_module, "tensor_files", counted)
+    command = ["export", "--checkpoint", str(random_checkpoint), "--output", str(tmp_path)]
+    assert cli.main([*command, "--precision", "int4", "int8", "--no-golden"]) == 0
+    assert looked == [random_checkpoint]
+    for name in ("onnxruntime-int4", "onnxruntime-int8"):
+        verify_engine_dir(tmp_path / name)
