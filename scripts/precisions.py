@@ -53,6 +53,8 @@ MORE = (
     "int4-tower8",
     "int4-calibrated",
     "int4-128-calibrated",
+    "float32-cache8",
+    "int4-cache8",
 )
 ONE_IS_ENOUGH = "int4-128-calibrated"  # to calibrate takes a while, and 32 says as much
 HEADER = (

@@ -13,10 +13,15 @@ from .progress_bar import Effort, progress_bar
 
 PRECISIONS = ("float32", "bfloat16", "float16", "int8", "int4", "int4-128", "int4-a16")
 CALIBRATED = ("int4-calibrated", "int4-128-calibrated", "int4-a16-calibrated")
-# As manifests name those whose tower is otherwise.
+# As manifests name those whose cache or tower is otherwise.
+WITH_CACHE = tuple(
+    f"{name}-cache8"
+    for name in (*PRECISIONS, *CALIBRATED)
+    if name != "float16" and not name.startswith("int4-a16")
+)
 WITH_TOWER = tuple(
     f"{name}-{tower}"
-    for name in (*PRECISIONS, *CALIBRATED)
+    for name in (*PRECISIONS, *CALIBRATED, *WITH_CACHE)
     for tower in ("tower32" if name == "float16" else "tower16", "tower8")
 )
 
@@ -34,7 +39,7 @@ def add(commands: Commands) -> None:
         "--precision",
         nargs="+",
         default=["float32", "int4"],
-        choices=[*PRECISIONS, *CALIBRATED, *WITH_TOWER],
+        choices=[*PRECISIONS, *CALIBRATED, *WITH_CACHE, *WITH_TOWER],
         metavar="NAME",
         help=f"of the weights: {', '.join(PRECISIONS)}; int4 has blocks of 32, int4-a16 computes "
         "in float16, for GPUs",
@@ -50,6 +55,13 @@ def add(commands: Commands) -> None:
         choices=["float32", "float16", "int8"],
         help="of the vision tower; by default as the rest, and float32 where that has few bits; "
         "int8 is for the CPU, where it is twice as fast",
+    )
+    parser.add_argument(
+        "--cache",
+        choices=["int8"],
+        help="of keys and values; by default as wide as what products compute in; int8 is for the "
+        "CPU: a quarter of the memory and faster answers behind long prompts; takes some minutes "
+        "(docs/adr/0012)",
     )
     parser.add_argument(
         "--cache-length",
@@ -72,11 +84,17 @@ def export(options: argparse.Namespace) -> int:
         from ..offline.engine_files import require_files
         from ..offline.export import export_checkpoint
         from ..offline.export_memory import export_memory_bytes
-        from ..offline.precisions import precision_from_name, with_calibration, with_tower
+        from ..offline.precisions import (
+            precision_from_name,
+            with_cache,
+            with_calibration,
+            with_tower,
+        )
 
     # All of them before the first is written: a wrong name shall not cost an export.
     names = [with_calibration(n) if options.calibrate else n for n in options.precision]
-    names = [with_tower(name, options.tower) for name in names]
+    names = [with_tower(with_cache(name, options.cache), options.tower) for name in names]
+    chosen = [precision_from_name(name) for name in names]
     # What is wrong with the checkpoint comes first, alone.
     config = load_model_config(options.checkpoint)
     files = checked_files(options.checkpoint, config)
@@ -84,7 +102,8 @@ def export(options: argparse.Namespace) -> int:
     needed = export_memory_bytes(
         config,
         golden=not options.no_golden,
-        calibrated=any(precision_from_name(name).calibrated for name in names),
+        calibrated=any(precision.calibrated for precision in chosen),
+        int8_cache=any(precision.int8_cache for precision in chosen),
     )
     print(memory_line(needed))
     for precision in names:

@@ -12,7 +12,10 @@ Positions: a prompt has M-RoPE positions of its own; the token at cache index n 
 Exactness: ONNX Runtime's CPU kernels for four-bit weights differ between a pass of one row and
            passes of two or more (which agree bit for bit whatever their width), by under one per
            cent of a logit. Here one token at a time is a pass of one row; whoever verifies several
-           at once and must agree exactly compares with a baseline of two rows.
+           at once and must agree exactly compares with a baseline of two rows. A prompt that is
+           prefilled whole sees its own keys and values as they are, and whatever comes after a
+           cache in int8 sees them rounded: over such a cache a second question agrees with the
+           same question asked first to within that rounding, not to the bit.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ..errors import EngineError
 from ..runtime.manifest_fields import Manifest
+from ..runtime.precision_name import precision_name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +55,7 @@ TOWERS: Mapping[str, TowerTolerance] = {
     "bfloat16": TowerTolerance(cosine=0.99, error=0.1, passed_on=0.05),
     "int8": TowerTolerance(cosine=0.99, error=0.1, passed_on=0.05),
 }
+NAMED_TOWERS = {"tower16": "float16", "tower32": "float32", "tower8": "int8"}
 # By the beginning of a precision's name; the longest that fits.
 DECODERS: Mapping[str, DecoderTolerance] = {
     "float32": DecoderTolerance(first_error=1e-3, answer_error=1e-3, overlap=0.99),
@@ -67,6 +69,8 @@ DECODERS: Mapping[str, DecoderTolerance] = {
 # to 8 bits. Emulated by torch, not yet run on hardware (docs/LOG.md): the tiny checkpoint is off by
 # 0.002 and 0.003, 28 random layers by 0.047 and 0.017.
 BFLOAT16_PLANS = DecoderTolerance(first_error=0.1, answer_error=0.05, overlap=0.9)
+# What keys and values in int8 may add to the errors, and the least overlap that they leave.
+INT8_CACHE = DecoderTolerance(first_error=0.05, answer_error=0.02, overlap=0.9)
 
 
 def tower_tolerance(manifest: Manifest) -> TowerTolerance:
@@ -76,9 +80,7 @@ def tower_tolerance(manifest: Manifest) -> TowerTolerance:
         EngineError: of no precision that is known.
     """
     kind = manifest.vision_precision or "float32"
-    for suffix, other in (("-tower16", "float16"), ("-tower32", "float32"), ("-tower8", "int8")):
-        if manifest.precision.endswith(suffix):
-            kind = other
+    kind = NAMED_TOWERS.get(precision_name(manifest.precision).tower, kind)
     if kind not in TOWERS:
         raise EngineError(
             f"nothing says how right a tower in '{kind}' has to be, expected one of "
@@ -105,6 +107,12 @@ def decoder_tolerance(manifest: Manifest) -> DecoderTolerance:
     own, passed_on = DECODERS[name], tower_tolerance(manifest).passed_on
     if name == "bfloat16" and manifest.flavour != "onnxruntime":
         own = BFLOAT16_PLANS
+    if precision_name(manifest.precision).has_int8_cache:
+        own = DecoderTolerance(
+            first_error=own.first_error + INT8_CACHE.first_error,
+            answer_error=own.answer_error + INT8_CACHE.answer_error,
+            overlap=min(own.overlap, INT8_CACHE.overlap),
+        )
     return DecoderTolerance(
         first_error=own.first_error + passed_on,
         answer_error=own.answer_error + passed_on,

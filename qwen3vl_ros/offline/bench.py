@@ -191,7 +191,7 @@ def _against(
     if stage != one_row:
         against |= {"over_smaller_cache": wall, "over_smaller_cache_cpu": cpu}
     if weights is not None:
-        itemsize = precision_from_name(manifest.precision).computed.itemsize
+        itemsize = precision_from_name(manifest.precision).cached.itemsize
         cache = bytes_of_cache(text, tokens=stage.cached_tokens, itemsize=int(itemsize))
         against["bytes_read"] = weights + cache
         share = partial(share_of_floor, bytes_read=weights + cache, probe_bytes=probe_bytes)

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A decoder's four-bit weights, rounded for the inputs that rendered scenes bring about.
+"""A decoder rounded for what rendered scenes bring about: its weights, its cache, or both.
 
 Knows the reference's layers, scenes and files; no graph and no flavour: how a block gets its
 scale is told. The decoder is walked layer by layer with all conversations at once: a layer's
 inputs are seen while its weights are whole, then its weights are rounded
 (`compensated_rounding.py`), and what the rounded layer says goes on to the next, which so makes up
-for it too. Memory holds one layer, the conversations' hidden states and the pictures; codes wait
-on disk until a graph is saved.
+for it too. The rounded layer's keys and values are what a cache in few bits has to hold
+(`cache_ranges.py`). Memory holds one layer, the conversations' hidden states and the pictures;
+codes wait on disk until a graph is saved.
 
 Experts are not calibrated: each sees too few tokens of a few scenes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,19 @@ from torch import Tensor, nn
 from ..image.positions import text_positions, text_rotary
 from ..model_config import ModelConfig, load_model_config
 from .agreement import TaughtQuestion, taught_questions
+from .cache_ranges import CacheRanges
+from .calibrated_weight import CalibratedWeight
 from .checkpoint import EMBEDDING, HEAD
 from .compensated_rounding import ScaleRule, compensated_codes, compensation, float_from_codes
 from .reference_decoder import DecoderLayer, RMSNorm
 from .reference_generation import VisualFeatures
-from .stored_weights import PIECE_BYTES, Float32, StoredWeights
+from .stored_weights import Float32, StoredWeights
 from .streamed_reference import StreamedReference
 from .streamed_tensor import Progress
 
 CODES = "calibration"  # of a directory that is being written: codes that no graph holds yet
 SCENES = 16  # of the first seeds that are trained on: about a hundred questions
+SCENES_FOR_CACHE = 4  # where weights are not rounded: largest values show sooner
 LAYERS = "model.language_model.layers"
 NORM = "model.language_model.norm"
 TOWER_BYTES = 2560 * 1024**2  # of float32 weights: the largest tower stays for all pictures
@@ -47,64 +51,6 @@ SHARING = (
     ("mlp.gate_proj", "mlp.up_proj"),
     ("mlp.down_proj",),
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CalibratedWeight:
-    """A weight (out, in) in four bits, in two files.
-
-    Attributes:
-        file: of int8 codes in -8..7, row by row; the scales are beside it.
-        shape: of the weight.
-        block_size: columns that share a scale.
-    """
-
-    file: Path
-    shape: tuple[int, int]
-    block_size: int
-
-    @property
-    def scales_file(self) -> Path:
-        """Of float32 scales, row by row."""
-        return self.file.with_suffix(".scales")
-
-    def pieces(self) -> Iterator[tuple[npt.NDArray[np.int8], Float32]]:
-        """(rows, in) codes and (rows, blocks) scales, some rows after the other."""
-        out_features, in_features = self.shape
-        blocks = -(-in_features // self.block_size)
-        rows = max(1, PIECE_BYTES // (4 * in_features))
-        for start in range(0, out_features, rows):
-            count = min(rows, out_features - start)
-            yield (
-                _read(self.file, np.int8, start, (count, in_features)),
-                _read(self.scales_file, np.float32, start, (count, blocks)),
-            )
-
-
-NOT_CALIBRATED: Mapping[str, CalibratedWeight] = {}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RoundedBefore:
-    """A calibrated weight, laid out as a flavour lays out those that it rounds itself.
-
-    Attributes:
-        weight: what was rounded.
-        packed: (rows, in) codes as the flavour's graphs hold them, bytes.
-    """
-
-    weight: CalibratedWeight
-    packed: Callable[[npt.NDArray[np.int8]], npt.NDArray[np.uint8]]
-
-    def codes(self) -> Iterator[npt.NDArray[np.uint8]]:
-        """Packed, some rows after the other."""
-        for codes, _ in self.weight.pieces():
-            yield self.packed(codes)
-
-    def scales(self) -> Iterator[Float32]:
-        """(rows, blocks), likewise."""
-        for _, scales in self.weight.pieces():
-            yield scales
 
 
 @dataclass(kw_only=True, slots=True)
@@ -124,77 +70,100 @@ class _Conversation:
             self.hidden[0, self.rows >= 0] += tap[self.rows[self.rows >= 0]]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rounding:
+    """How weights become codes of four bits.
+
+    Attributes:
+        directory: made, for the codes, as many bytes as there are weights; the caller's to remove.
+        block_size: columns that share a scale.
+        scale_rule: how a flavour gives a block its scale.
+    """
+
+    directory: Path
+    block_size: int
+    scale_rule: ScaleRule
+
+
 @torch.no_grad()
 def calibrate(
     checkpoint_dir: Path,
     weights: StoredWeights,
-    directory: Path,
     *,
-    block_size: int,
-    scale_rule: ScaleRule,
+    rounding: Rounding | None,
+    cache: CacheRanges | None = None,
     progress: Progress | None = None,
 ) -> Mapping[str, CalibratedWeight]:
-    """Round every linear of a decoder and its head; by the names of a checkpoint's tensors.
+    """Walk a decoder with the scenes' questions, once.
 
     Args:
         checkpoint_dir: its configs and tokenizer.
         weights: its tensors, checked.
-        directory: made, for the codes, as many bytes as there are weights; the caller's to remove.
-        block_size: columns that share a scale.
-        scale_rule: how a flavour gives a block its scale.
-        progress: called with a name, bytes of weights rounded (as float32) and bytes in all.
+        rounding: of every linear and the head; None leaves them whole.
+        cache: is shown the keys and values of every layer.
+        progress: called with a name, bytes of weights done (as float32) and bytes in all.
+
+    Returns:
+        what was rounded, by the names of a checkpoint's tensors.
     """
-    directory.mkdir()
     config = load_model_config(checkpoint_dir)
     head = EMBEDDING if config.text.tie_word_embeddings else HEAD
-    writer = _Writer(
-        directory=directory,
-        block_size=block_size,
-        scale_rule=scale_rule,
-        bytes_in_all=_bytes_to_round(weights, head),
-        progress=progress,
-    )
-    questions = list(taught_questions(checkpoint_dir, scenes=SCENES, first_seed=0))
+    total = _bytes_of_linears(weights) + 4 * int(np.prod(weights.shape(head)))
+    writer = None
+    if rounding is not None:
+        rounding.directory.mkdir()
+        writer = _Writer(rounding=rounding, bytes_in_all=total, progress=progress)
+    scenes = SCENES if writer is not None else SCENES_FOR_CACHE
+    questions = list(taught_questions(checkpoint_dir, scenes=scenes, first_seed=0))
     conversations = list(_conversations(questions, weights, config))
-    for index in range(config.text.num_hidden_layers):
-        prefix = f"{LAYERS}.{index}"
+    layers = config.text.num_hidden_layers
+    for index in range(layers):
         with torch.device("meta"):
             layer = DecoderLayer(config.text, index)
-        _load(layer, weights, prefix)
-        moments = _moments(layer, conversations)
-        for group in SHARING:
-            if group[0] not in moments:
-                continue  # experts
-            factor = compensation(moments.pop(group[0]))
-            for name in group:
-                linear = layer.get_submodule(name)
-                assert isinstance(linear, nn.Linear)
-                whole = linear.weight.numpy()
-                tensor = f"{prefix}.{name}.weight"
-                rounded = list(writer.write(tensor, factor, whole.shape, iter([whole])))
-                linear.weight.copy_(torch.from_numpy(np.concatenate(rounded)))
+        _load(layer, weights, f"{LAYERS}.{index}")
+        if writer is not None:
+            _round_linears(layer, f"{LAYERS}.{index}", _moments(layer, conversations), writer)
         for one in conversations:
-            one.hidden = layer(one.hidden, one.cos, one.sin, None, None)
+            one.hidden = layer(one.hidden, one.cos, one.sin, None, cache)
             one.add_deepstack(index)
+        if writer is None and progress is not None:
+            progress("calibration", (index + 1) * total // layers, total)
+    if writer is None:
+        return {}
     factor = compensation(_head_moment(conversations, weights, config))
     for _ in writer.write(head, factor, weights.shape(head), weights.pieces(head)):
         pass
     return writer.written
 
 
-def _bytes_to_round(weights: StoredWeights, head: str) -> int:
+def _bytes_of_linears(weights: StoredWeights) -> int:
     endings = tuple(f".{name}.weight" for group in SHARING for name in group)
     names = [name for name in weights.files if name.startswith(LAYERS) and name.endswith(endings)]
-    return sum(4 * int(np.prod(weights.shape(name))) for name in (*names, head))
+    return sum(4 * int(np.prod(weights.shape(name))) for name in names)
+
+
+def _round_linears(
+    layer: nn.Module, prefix: str, moments: dict[str, Float32], writer: _Writer
+) -> None:
+    """Those of a layer, which holds what they were rounded to afterwards."""
+    for group in SHARING:
+        if group[0] not in moments:
+            continue  # experts
+        factor = compensation(moments.pop(group[0]))
+        for name in group:
+            linear = layer.get_submodule(name)
+            assert isinstance(linear, nn.Linear)
+            whole = linear.weight.numpy()
+            tensor = f"{prefix}.{name}.weight"
+            rounded = list(writer.write(tensor, factor, whole.shape, iter([whole])))
+            linear.weight.copy_(torch.from_numpy(np.concatenate(rounded)))
 
 
 @dataclass(kw_only=True, slots=True)
 class _Writer:
     """Rounds weights and writes their codes. `written` and `bytes_done` grow."""
 
-    directory: Path
-    block_size: int
-    scale_rule: ScaleRule
+    rounding: Rounding
     bytes_in_all: int
     progress: Progress | None
     bytes_done: int = 0
@@ -206,22 +175,25 @@ class _Writer:
         """Yields what each piece was rounded to."""
         out_features, in_features = shape
         weight = CalibratedWeight(
-            file=self.directory / f"{len(self.written)}.codes",
+            file=self.rounding.directory / f"{len(self.written)}.codes",
             shape=(out_features, in_features),
-            block_size=self.block_size,
+            block_size=self.rounding.block_size,
         )
         self.written[name] = weight
         with weight.file.open("wb") as codes_file, weight.scales_file.open("wb") as scales_file:
             for piece in pieces:
                 codes, scales = compensated_codes(
-                    piece, factor, block_size=self.block_size, scale_rule=self.scale_rule
+                    piece,
+                    factor,
+                    block_size=self.rounding.block_size,
+                    scale_rule=self.rounding.scale_rule,
                 )
                 codes_file.write(codes.data)
                 scales_file.write(scales.data)
                 self.bytes_done += piece.nbytes
                 if self.progress is not None:
                     self.progress("calibration", self.bytes_done, self.bytes_in_all)
-                yield float_from_codes(codes, scales, block_size=self.block_size)
+                yield float_from_codes(codes, scales, block_size=weight.block_size)
 
 
 def _conversations(
@@ -306,10 +278,3 @@ def _rows_of_table(ids: npt.NDArray[np.int64], weights: StoredWeights) -> Tensor
         table = file.get_slice(EMBEDDING)
         rows = torch.stack([table[int(token)].float() for token in distinct])
     return rows[torch.from_numpy(places)]
-
-
-def _read(file: Path, kind: Any, row: int, shape: tuple[int, int]) -> Any:
-    count, width = shape
-    size = np.dtype(kind).itemsize
-    numbers = np.fromfile(file, kind, count * width, offset=row * width * size)
-    return numbers.reshape(shape)

@@ -25,7 +25,9 @@ from ..errors import ConfigError
 from ..model_config import ModelConfig, TextConfig, VisionConfig, load_model_config
 from ..runtime.atomic_directory import replaced_directory
 from ..runtime.manifest import EMBEDDING_FILE, MANIFEST_FILE, Manifest, write_manifest
-from .calibration import CODES, CalibratedWeight, calibrate
+from .cache_ranges import CacheRanges
+from .calibrated_weight import CalibratedWeight
+from .calibration import CODES, Rounding, calibrate
 from .checkpoint import checked_files
 from .engine_files import (
     copy_files,
@@ -40,6 +42,7 @@ from .export_memory import check_export_memory
 from .golden_outputs import write_golden_outputs
 from .graph_weights import attach_weights
 from .graphs import decoder_graph, head_graph, vision_graph
+from .integer_cache import hold_cache_in_int8
 from .precisions import BFLOAT16, FLOAT16, FLOAT32, INT8, Precision, precision_from_name
 from .precisions import PRECISIONS as PRECISIONS
 from .quantization import block_scales
@@ -82,18 +85,28 @@ def export_checkpoint(
     config = load_model_config(checkpoint_dir)
     refuse_other_taps(config)
     _refuse_experts(config, numbers)
-    check_export_memory(config, golden=golden, calibrated=numbers.calibrated)
+    check_export_memory(
+        config, golden=golden, calibrated=numbers.calibrated, int8_cache=numbers.int8_cache
+    )
     room = room_for_tokens(checkpoint_dir, cache_length)
     weights = StoredWeights(files=files or checked_files(checkpoint_dir, config))
     with replaced_directory(engine_dir, marker=MANIFEST_FILE) as partial:
         copy_files(checkpoint_dir, partial)
         write_table(weights, partial / EMBEDDING_FILE, numbers.table)
-        calibrated = _calibrated(checkpoint_dir, weights, numbers, partial / CODES, progress)
+        cache = CacheRanges(config.text) if numbers.int8_cache else None
+        calibrated: Mapping[str, CalibratedWeight] = {}
+        if numbers.calibrated or cache is not None:
+            rounding = _rounding(numbers, partial / CODES)
+            calibrated = calibrate(
+                checkpoint_dir, weights, rounding=rounding, cache=cache, progress=progress
+            )
         for name, model in _graphs(config).items():
             is_head = name == "lm_head.onnx"
             shares = is_head and config.text.tie_word_embeddings and numbers.bits is None
             of_graph = _of_graph(name, numbers, shares=shares)
             attach_weights(model, weights, of_graph, calibrated=calibrated)
+            if cache is not None and name == "decoder.onnx":
+                hold_cache_in_int8(model, cache.scales)
             if shares:
                 refer_to_table(model, partial)
                 ir.save(model, partial / name)
@@ -122,16 +135,10 @@ def export_checkpoint(
         )
 
 
-def _calibrated(
-    checkpoint_dir: Path,
-    weights: StoredWeights,
-    precision: Precision,
-    directory: Path,
-    progress: Progress | None,
-) -> Mapping[str, CalibratedWeight]:
-    """Weights that are rounded for what rendered scenes bring about, where the precision is so."""
+def _rounding(precision: Precision, directory: Path) -> Rounding | None:
+    """Of weights for what rendered scenes bring about, where the precision is so."""
     if not precision.calibrated:
-        return {}
+        return None
 
     def scale_rule(block: Float32) -> Float32:
         scales = block_scales(block, bits=4)
@@ -139,14 +146,7 @@ def _calibrated(
         return scales.astype(np.float16).astype(np.float32) if half else scales
 
     half = precision.stored == FLOAT16
-    return calibrate(
-        checkpoint_dir,
-        weights,
-        directory,
-        block_size=precision.block_size,
-        scale_rule=scale_rule,
-        progress=progress,
-    )
+    return Rounding(directory=directory, block_size=precision.block_size, scale_rule=scale_rule)
 
 
 def _of_graph(name: str, precision: Precision, *, shares: bool) -> Precision:

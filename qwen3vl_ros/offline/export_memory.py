@@ -12,7 +12,7 @@ import torch
 
 from ..model_config import ModelConfig
 from ..runtime.engine_memory import check_memory
-from .calibration import TOWER_BYTES
+from .calibration import SCENES, SCENES_FOR_CACHE, TOWER_BYTES
 from .reference_decoder import DecoderLayer
 from .reference_vision import VisionTower
 from .streamed_reference import KEPT_BYTES
@@ -28,13 +28,16 @@ _CALIBRATION_ROWS = 48_000
 _BYTES_OF_A_SQUARE = 4 + 3 * 8
 
 
-def export_memory_bytes(config: ModelConfig, *, golden: bool, calibrated: bool = False) -> int:
+def export_memory_bytes(
+    config: ModelConfig, *, golden: bool, calibrated: bool = False, int8_cache: bool = False
+) -> int:
     """Of one export of a checkpoint, whatever its precision.
 
     Args:
         config: the checkpoint's.
         golden: whether the reference is asked for its outputs.
         calibrated: whether weights are rounded for what rendered scenes bring about.
+        int8_cache: whether keys and values are watched, to round them.
     """
     text = config.text
     with torch.device("meta"):
@@ -44,17 +47,23 @@ def export_memory_bytes(config: ModelConfig, *, golden: bool, calibrated: bool =
     # Read and copied; and what stays from pass to pass.
     stays = min(KEPT_BYTES, sum(sizes)) + min(_HEAP_BYTES, sum(sizes))
     asking = 2 * max(sizes) + stays if golden else 0
-    calibrating = _calibration_bytes(config, layer=max(sizes)) if calibrated else 0
+    calibrating = 0
+    if calibrated or int8_cache:
+        calibrating = _calibration_bytes(config, layer=max(sizes), rounding=calibrated)
     return _WORKSHOP_BYTES + max(asking, calibrating, 2 * _FLOAT_BYTES * experts)
 
 
-def check_export_memory(config: ModelConfig, *, golden: bool, calibrated: bool) -> None:
+def check_export_memory(
+    config: ModelConfig, *, golden: bool, calibrated: bool, int8_cache: bool = False
+) -> None:
     """Raise unless so much is free; arguments as `export_memory_bytes`.
 
     Raises:
         EngineError: it is not, with the numbers.
     """
-    needed = export_memory_bytes(config, golden=golden, calibrated=calibrated)
+    needed = export_memory_bytes(
+        config, golden=golden, calibrated=calibrated, int8_cache=int8_cache
+    )
     check_memory(
         needed,
         f"about {needed / 1e9:.2f} GB",
@@ -63,8 +72,11 @@ def check_export_memory(config: ModelConfig, *, golden: bool, calibrated: bool) 
     )
 
 
-def _calibration_bytes(config: ModelConfig, *, layer: int) -> int:
-    """All conversations' hidden states, beside the tower first and then beside a layer's work."""
+def _calibration_bytes(config: ModelConfig, *, layer: int, rounding: bool) -> int:
+    """All conversations' hidden states, beside the tower first and then beside a layer's work.
+
+    `rounding`: of weights; a cache's ranges need the layer alone, and fewer scenes.
+    """
     text = config.text
     with torch.device("meta"):
         tower = sum(p.numel() for p in VisionTower(config.vision).parameters())
@@ -75,6 +87,8 @@ def _calibration_bytes(config: ModelConfig, *, layer: int) -> int:
         0 if text.num_experts else text.intermediate_size,
     )
     moments = _FLOAT_BYTES * sum(width**2 for width in widths)
-    squares = _BYTES_OF_A_SQUARE * max(widths) ** 2
+    squares = moments + _BYTES_OF_A_SQUARE * max(widths) ** 2 if rounding else 0
     rows = _FLOAT_BYTES * _CALIBRATION_ROWS * text.hidden_size
-    return rows + max(min(TOWER_BYTES, _FLOAT_BYTES * tower), 2 * layer + moments + squares)
+    if not rounding:
+        rows = rows * SCENES_FOR_CACHE // SCENES
+    return rows + max(min(TOWER_BYTES, _FLOAT_BYTES * tower), 2 * layer + squares)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from .calibration import NOT_CALIBRATED, CalibratedWeight, RoundedBefore
+from .calibrated_weight import NOT_CALIBRATED, CalibratedWeight, RoundedBefore
 from .expert_operators import attach_experts
 from .half_precision import compute_in_half
 from .integer_products import integer_product, is_integer_product

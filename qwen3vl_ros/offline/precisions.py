@@ -5,10 +5,11 @@ Knows no graph. A name is what `--precision` takes, what the manifest holds, and
 directory's name, so that the command in a refusal can be typed as it stands.
 
 Storage and arithmetic are two things. ONNX Runtime's CPU has kernels for float32, for products of
-four- and eight-bit weights with float32 or float16 activations and for a float16 cache; it widens
-what is left of float16 to float32 when it loads a graph, and has no arithmetic in bfloat16 at all
-(1.32: not one of MatMul, GroupQueryAttention, MatMulNBits, RMSNormalization). So "bfloat16" stores
-weights in bfloat16, as released checkpoints have them, and computes in float32 everywhere.
+four- and eight-bit weights with float32 or float16 activations, for a float16 cache, and for one
+in int8 where activations are float32; it widens what is left of float16 to float32 when it loads
+a graph, and has no arithmetic in bfloat16 at all (1.32: not one of MatMul, GroupQueryAttention,
+MatMulNBits, RMSNormalization). So "bfloat16" stores weights in bfloat16, as released checkpoints
+have them, and computes in float32 everywhere.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ..errors import ConfigError
+from ..runtime.precision_name import precision_name
 
 FLOAT32, FLOAT16, BFLOAT16 = ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16
 INT8 = ir.DataType.INT8
-CALIBRATED_SUFFIX = "-calibrated"
-TOWER_SUFFIXES = {"-tower16": FLOAT16, "-tower32": FLOAT32, "-tower8": INT8}
+# As a name's last part has them.
+TOWERS = {"tower16": FLOAT16, "tower32": FLOAT32, "tower8": INT8}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,8 +41,9 @@ class Precision:
         calibrated: weights of four bits are rounded for the inputs that rendered scenes bring
             about (`calibration.py`), not each to what is nearest.
         stored: how floating-point weights are stored.
-        computed: what products compute in and the cache holds: float32, or float16 with norms,
-            rotation and sums along the depth still in float32.
+        computed: what products compute in: float32, or float16 with norms, rotation and sums along
+            the depth still in float32.
+        int8_cache: the cache holds int8 (`integer_cache.py`), not what products compute in.
         tower_stored, tower_computed: the same of the vision tower, which never has as few bits as
             four: boxes are read from what it sees, and it is small. Stored in int8, its blocks'
             products are of integers (`integer_products.py`) and all else is float32.
@@ -52,8 +55,14 @@ class Precision:
     calibrated: bool = False
     stored: ir.DataType = FLOAT32
     computed: ir.DataType = FLOAT32
+    int8_cache: bool = False
     tower_stored: ir.DataType = FLOAT32
     tower_computed: ir.DataType = FLOAT32
+
+    @property
+    def cached(self) -> ir.DataType:
+        """What the cache holds."""
+        return INT8 if self.int8_cache else self.computed
 
     @property
     def table(self) -> npt.DTypeLike:
@@ -92,26 +101,28 @@ def precision_from_name(name: str) -> Precision:
     Raises:
         ConfigError: no such precision.
     """
-    for suffix, tower in TOWER_SUFFIXES.items():
-        usual = _with_usual_tower(name.removesuffix(suffix))
-        if name.endswith(suffix) and usual is not None and usual.tower_stored != tower:
-            computed = FLOAT32 if tower == INT8 else tower
-            return replace(usual, name=name, tower_stored=tower, tower_computed=computed)
-    precision = _with_usual_tower(name)
-    if precision is None:
+    parts = precision_name(name)
+    usual = PRECISIONS.get(parts.weights)
+    tower = TOWERS.get(parts.tower)
+    if (
+        usual is None
+        or (parts.is_calibrated and usual.bits != 4)
+        or (parts.has_int8_cache and usual.computed != FLOAT32)
+        or tower == usual.tower_stored
+    ):
         raise ConfigError(
             f"precision is '{name}', expected one of {', '.join(PRECISIONS)}; where four bits are "
-            f"calibrated followed by {CALIBRATED_SUFFIX}, and where the tower is otherwise by "
-            f"{' or '.join(TOWER_SUFFIXES)}"
+            "calibrated followed by -calibrated, where the cache is in int8 (not with float16 or "
+            "int4-a16) by -cache8, and where the tower is otherwise by "
+            f"{' or '.join(f'-{tower}' for tower in TOWERS)}"
         )
-    return precision
-
-
-def _with_usual_tower(name: str) -> Precision | None:
-    nearest = PRECISIONS.get(name.removesuffix(CALIBRATED_SUFFIX))
-    if nearest is None or not name.endswith(CALIBRATED_SUFFIX):
-        return nearest
-    return replace(nearest, name=name, calibrated=True) if nearest.bits == 4 else None
+    precision = replace(
+        usual, name=name, calibrated=parts.is_calibrated, int8_cache=parts.has_int8_cache
+    )
+    if tower is None:
+        return precision
+    computed = FLOAT32 if tower == INT8 else tower
+    return replace(precision, tower_stored=tower, tower_computed=computed)
 
 
 def with_calibration(name: str) -> str:
@@ -123,16 +134,34 @@ def with_calibration(name: str) -> str:
     Raises:
         ConfigError: no such precision, or none of four bits.
     """
-    precision = precision_from_name(name)
-    if precision.bits != 4:
+    if precision_from_name(name).bits != 4:
         raise ConfigError(
             f"precision is '{name}', expected one of four bits: others lose too little for a "
             "calibration to win it back; leave --calibrate out"
         )
-    if precision.calibrated:
+    return str(replace(precision_name(name), is_calibrated=True))
+
+
+def with_cache(name: str, cache: str | None) -> str:
+    """The name of a precision whose cache is "int8"; None leaves it as wide as its products.
+
+    >>> with_cache("int4-tower8", "int8"), with_cache("int4", None)
+    ('int4-cache8-tower8', 'int4')
+
+    Raises:
+        ConfigError: no such precision, or one that computes in float16.
+    """
+    computed = precision_from_name(name).computed
+    if cache is None:
         return name
-    tower = next((suffix for suffix in TOWER_SUFFIXES if name.endswith(suffix)), "")
-    return name.removesuffix(tower) + CALIBRATED_SUFFIX + tower
+    assert cache == INT8.numpy().name
+    if computed != FLOAT32:
+        raise ConfigError(
+            f"precision is '{name}', which computes in float16 and has a cache of float16, for "
+            "GPUs; expected one that computes in float32, whose attention on the CPU reads int8: "
+            "leave --cache out, or export int4 or int8"
+        )
+    return str(replace(precision_name(name), has_int8_cache=True))
 
 
 def with_tower(name: str, tower: str | None) -> str:
@@ -145,7 +174,7 @@ def with_tower(name: str, tower: str | None) -> str:
         ConfigError: no such precision.
     """
     usual = precision_from_name(name)
-    for suffix, kind in TOWER_SUFFIXES.items():
+    for part, kind in TOWERS.items():
         if kind.numpy().name == tower and kind != usual.tower_stored:
-            return name + suffix
+            return str(replace(precision_name(name), tower=part))
     return name

@@ -20,7 +20,9 @@ from ..image.preprocess import FILE_NAME, load_preprocess_config
 from ..model_config import ModelConfig, load_model_config
 from ..runtime.atomic_directory import replaced_directory
 from ..runtime.manifest import EMBEDDING_FILE, MANIFEST_FILE, Manifest, write_manifest
-from .calibration import CODES, NOT_CALIBRATED, calibrate
+from ..runtime.precision_name import precision_name
+from .calibrated_weight import NOT_CALIBRATED
+from .calibration import CODES, Rounding, calibrate
 from .checkpoint import checked_files
 from .engine_files import (
     Room,
@@ -35,7 +37,6 @@ from .engine_files import (
 from .export_memory import check_export_memory
 from .exporter_version import PACKAGE, exporter_version
 from .golden_outputs import write_golden_outputs
-from .precisions import CALIBRATED_SUFFIX
 from .stored_weights import Float32, StoredWeights
 from .streamed_tensor import Progress, save
 from .tensorrt_choices import PRECISIONS as PRECISIONS
@@ -70,7 +71,7 @@ def export_for_tensorrt(
     """
     config = load_model_config(checkpoint_dir)
     refuse_other_taps(config)
-    is_calibrated = choices.precision.endswith(CALIBRATED_SUFFIX)
+    is_calibrated = precision_name(choices.precision).is_calibrated
     check_export_memory(config, golden=golden, calibrated=is_calibrated)
     room = room_for_graphs(checkpoint_dir, choices)
     weights = StoredWeights(files=checked_files(checkpoint_dir, config))
@@ -86,9 +87,11 @@ def export_for_tensorrt(
             calibrated = calibrate(
                 checkpoint_dir,
                 weights,
-                partial / CODES,
-                block_size=block_size,
-                scale_rule=_positive_scales,
+                rounding=Rounding(
+                    directory=partial / CODES,
+                    block_size=block_size,
+                    scale_rule=_positive_scales,
+                ),
                 progress=progress,
             )
         for name, graph in _graphs(config, choices).items():

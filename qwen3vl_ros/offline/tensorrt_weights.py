@@ -23,7 +23,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ..errors import ConfigError
-from .calibration import NOT_CALIBRATED, CalibratedWeight, RoundedBefore
+from .calibrated_weight import NOT_CALIBRATED, CalibratedWeight, RoundedBefore
 from .checkpoint import is_expert_tensor
 from .stored_weights import Float32, StoredWeights
 from .streamed_tensor import NARROW_KINDS, Pieces, StreamedTensor

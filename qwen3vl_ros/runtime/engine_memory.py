@@ -15,11 +15,11 @@ from ..errors import EngineError
 from ..model_config import ModelConfig
 from .free_memory import free_memory_bytes
 from .manifest import EMBEDDING_FILE, Manifest
+from .precision_name import precision_name
 
 _FLOAT_BYTES = 4
 _WIDENED = ("float16", "bfloat16")
 _WHOLE = ("float32", *_WIDENED)  # not in blocks: a tied head is the table
-_HALF_CACHES = ("float16", "int4-a16")
 # Of the process: libraries, tokenizer, the runtime's own.
 _PROCESS_BYTES = 100_000_000
 
@@ -57,21 +57,21 @@ def memory_needed(manifest: Manifest, config: ModelConfig) -> MemoryNeed:
         manifest: of the engine.
         config: of the engine.
     """
-    name_of_decoder, _, tower = manifest.precision.partition("-tower")
-    base = name_of_decoder.removesuffix("-calibrated")
-    wide_tower = tower == "16" or manifest.vision_precision in _WIDENED
+    name = precision_name(manifest.precision)
+    base = name.weights
+    wide_tower = name.tower == "tower16" or manifest.vision_precision in _WIDENED
     weights = 0
-    for name, entry in manifest.files.items():
-        if name.endswith((".onnx", ".onnx.data", ".plan")):
-            is_wide = wide_tower if name.startswith("vision") else base in _WIDENED
-        elif name == EMBEDDING_FILE and config.text.tie_word_embeddings and base in _WHOLE:
+    for file, entry in manifest.files.items():
+        if file.endswith((".onnx", ".onnx.data", ".plan")):
+            is_wide = wide_tower if file.startswith("vision") else base in _WIDENED
+        elif file == EMBEDDING_FILE and config.text.tie_word_embeddings and base in _WHOLE:
             is_wide = base in _WIDENED
         else:
             continue
         weights += entry.size_bytes * (2 if is_wide else 1)
     return MemoryNeed(
         weights=weights,
-        cache=_cache_bytes(manifest, config, 2 if base in _HALF_CACHES else _FLOAT_BYTES),
+        cache=_cache_bytes(manifest, config, name.cache_dtype.itemsize),
         passes=max(_tower_bytes(manifest, config), _decoder_bytes(manifest, config)),
     )
 

@@ -22,6 +22,8 @@ from .engine_memory import check_memory, memory_needed
 from .flavours import PLAN_RUNTIMES
 from .machine import Machine, check_machine, onnxruntime_notes, onnxruntime_version
 from .manifest import EMBEDDING_FILE, GRAPH_FILES, Manifest, verify_engine_dir
+from .precision_name import precision_name
+from .rebuild import rebuild_advice
 
 _LOG = logging.getLogger(__name__)
 
@@ -96,8 +98,7 @@ def load_engines(
             _check_host_memory(directory, manifest)
         load = partial(
             _load,
-            flavour=manifest.flavour,
-            lengths={"B": 1, "cache_length": manifest.cache_length},
+            manifest=manifest,
             threads=threads,
             spinning=spinning,
             providers=providers,
@@ -205,25 +206,36 @@ def _this_machine(flavour: str) -> Machine:
 def _load(
     path: Path,
     *,
-    flavour: str,
-    lengths: dict[str, int],
+    manifest: Manifest,
     threads: int,
     spinning: bool,
     providers: Sequence[str] | None,
     allow_fallback: bool,
 ) -> Engine:
     # Runtimes are heavy and optional; a machine has the one its engines are for.
-    if flavour in PLAN_RUNTIMES:
+    if manifest.flavour in PLAN_RUNTIMES:
         from .tensorrt_engine import TensorRTEngine
 
-        return TensorRTEngine(path, flavour=flavour)
+        return TensorRTEngine(path, flavour=manifest.flavour)
     from .onnxruntime_engine import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(
+    engine = OnnxRuntimeEngine(
         path,
-        lengths=lengths,
+        lengths={"B": 1, "cache_length": manifest.cache_length},
         threads=threads,
         spinning=spinning,
         providers=providers,
         allow_fallback=allow_fallback,
     )
+    # Said twice: by the name, which memory is counted by, and by the graph. Which floats a cache
+    # holds no name tells alone: TensorRT's graphs can be run here, too (`offline/cpu_twin.py`).
+    wanted = precision_name(manifest.precision).cache_dtype
+    other = [spec for spec in engine.resident if spec.dtype != wanted]
+    if other and np.int8 in (wanted, other[0].dtype):
+        raise EngineError(
+            f"manifest.json has precision '{manifest.precision}', whose cache is {wanted}, and "
+            f"{path.name} keeps {other[0].name} as {other[0].dtype}; "
+            f"{rebuild_advice(path.parent, manifest)}",
+            field="precision",
+        )
+    return engine

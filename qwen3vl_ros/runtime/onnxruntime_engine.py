@@ -49,6 +49,7 @@ _NUMPY_TYPES = {
     "tensor(float16)": np.float16,
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
+    "tensor(int8)": np.int8,
 }
 # ONNX Runtime's errors share no base class of their own, and bound runs raise Python's.
 _RUNTIME_ERRORS = (
@@ -111,10 +112,10 @@ class OnnxRuntimeEngine:
         outputs = tuple(map(_spec, self._session.get_outputs()))
         self._inputs = tuple(spec for spec in inputs if not is_resident(spec.name))
         self._outputs = tuple(spec for spec in outputs if not is_resident(spec.name))
+        self._kept = tuple(spec for spec in inputs if is_resident(spec.name))
         self._resident = {
             spec.name: _zeros(spec, lengths or {}, DEVICES.get(started[0], "cpu"))
-            for spec in inputs
-            if is_resident(spec.name)
+            for spec in self._kept
         }
 
     @property
@@ -131,6 +132,11 @@ class OnnxRuntimeEngine:
     def outputs(self) -> tuple[TensorSpec, ...]:
         """See `Engine`."""
         return self._outputs
+
+    @property
+    def resident(self) -> tuple[TensorSpec, ...]:
+        """The resident tensors, by the names they have as inputs."""
+        return self._kept
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """See `Engine`."""

@@ -21,7 +21,7 @@ from qwen3vl_ros.offline.agreement import (
     said_by_reference,
     taught_questions,
 )
-from qwen3vl_ros.offline.calibration import CalibratedWeight
+from qwen3vl_ros.offline.calibrated_weight import CalibratedWeight
 from qwen3vl_ros.offline.checkpoint import EMBEDDING, checked_files, load_checkpoint
 from qwen3vl_ros.offline.compensated_rounding import (
     compensated_codes,

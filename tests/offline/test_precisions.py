@@ -249,7 +249,8 @@ def test_the_command_offers_every_precision_and_takes_what_manifests_name(
     random_checkpoint, tmp_path, capsys
 ):
     assert tuple(PRECISIONS) == export_command.PRECISIONS
-    assert all(precision_from_name(name).name == name for name in export_command.WITH_TOWER)
+    named = (*export_command.WITH_CACHE, *export_command.WITH_TOWER)
+    assert all(precision_from_name(name).name == name for name in named)
     arguments = ["export", "--checkpoint", str(random_checkpoint), "--output", str(tmp_path)]
     assert cli.main([*arguments, "--precision", "int4", "int8", "--tower", "float16"]) == 0
     manifests = {path.name: read_manifest(path) for path in tmp_path.iterdir()}

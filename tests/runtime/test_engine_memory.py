@@ -78,11 +78,18 @@ def test_a_tied_head_that_is_the_embedding_tables_bytes_is_counted():
 
 @pytest.mark.parametrize(
     ("precision", "itemsize"),
-    [("int4", 4), ("bfloat16", 4), ("float16", 2), ("int4-a16", 2), ("int4-a16-calibrated", 2)],
+    [
+        ("int4", 4),
+        ("bfloat16", 4),
+        ("float16", 2),
+        ("int4-a16", 2),
+        ("int4-a16-calibrated", 2),
+        ("int4-128-calibrated-cache8-tower8", 1),
+    ],
 )
-def test_a_cache_has_the_width_that_its_precision_computes_in(precision, itemsize):
+def test_a_cache_has_the_width_that_its_precision_names(precision, itemsize):
     manifest, config = read_manifest(TINY), load_model_config(TINY)
-    assert precision_from_name(precision).computed.itemsize == itemsize
+    assert precision_from_name(precision).cached.itemsize == itemsize
     wide = memory_needed(manifest, config).cache
     named = dataclasses.replace(manifest, precision=precision)
     assert memory_needed(named, config).cache == wide * itemsize // 4
