@@ -26,6 +26,7 @@ TINY = Path(__file__).resolve().parents[2] / "engines" / "tiny"
         ),
         pytest.param("float16", "float16", 0.04, 0.999, id="float16"),
         pytest.param("float32-tower8", "int8", 0.051, 0.99, id="a tower passes its errors on"),
+        pytest.param("float32-cache8", "float32", 0.051, 0.99999, id="a cache adds its own"),
         pytest.param("float16-tower32", "float16", 0.02, 0.99999, id="a wider tower"),
     ],
 )
