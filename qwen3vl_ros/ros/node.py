@@ -10,17 +10,13 @@ and does nothing.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
-import rclpy
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
@@ -35,6 +31,7 @@ from .gate import Gate
 from .goals import Goals
 from .ground_action import ground_goal
 from .looking import Looker
+from .node_process import run_node
 from .parameters import NodeParameters
 from .publishing import ResultPublisher
 from .recent_pictures import RecentPictures
@@ -43,7 +40,6 @@ from .subscriptions import CameraSubscriptions
 from .transforms import transform_source
 from .worker import Worker
 
-SPIN_S = 0.2
 # On SIGINT and SIGTERM the picture in hand is given up after this long.
 STOP_S = 2.0
 # Cleanup frees the engine, so it waits longer for the worker that uses it.
@@ -283,40 +279,13 @@ class GroundingNode(LifecycleNode):
 
 def run(args: list[str] | None = None, *, load: EngineLoader = load_perception) -> int:
     """Runs the node until it is told to stop; 0 when told, 1 when it cannot go on."""
-    rclpy.init(args=args)
-    node: GroundingNode | None = None
-    executor = SingleThreadedExecutor()
-    try:
-        node = GroundingNode(load=load)
-        executor.add_node(node)
-        node.start()
-        # Not rclpy.spin(): on an idle node it can miss the signal and hang.
-        while rclpy.ok() and node.crash is None:
-            executor.spin_once(timeout_sec=SPIN_S)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass  # asked to stop; not an error
-    except RuntimeError:
-        # rclpy's RCLError: the signal came between asking `ok` and waiting.
-        if rclpy.ok():
-            raise
-    except Qwen3VLError as exc:
-        rclpy.logging.get_logger("qwen3vl").fatal(f"cannot start: {exc}")
-        return 1
-    finally:
-        stopped = node is None or node.stop(timeout_s=STOP_S)
-        executor.shutdown(timeout_sec=0.5)
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
-    if node is not None and node.crash is not None:
-        traceback.print_exception(node.crash)
-        return 1
-    if not stopped:
-        # The engine is deep in a pass that nothing can interrupt; leaving it running through
-        # interpreter exit ends in std::terminate.
-        sys.stderr.flush()
-        os._exit(0)
-    return 0
+    return run_node(
+        lambda: GroundingNode(load=load),
+        name="qwen3vl",
+        args=args,
+        stop_s=STOP_S,
+        start=GroundingNode.start,
+    )
 
 
 def main(args: list[str] | None = None) -> None:

@@ -13,24 +13,20 @@ sensor noise included. Depth has no noise. Memory: about 2.2 MB a pose at 640x48
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import rclpy
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from ..errors import Qwen3VLError
 from ..synthetic.patrol import Patrol, random_patrol
 from ..synthetic.rendering import render
 from . import synthetic_topics as topics
+from .node_process import run_node
 from .synthetic_moment import Frames, SyntheticMoment, moment_of_render
 from .synthetic_parameters import SyntheticParameters, declare_parameters
 from .topics import Endpoint
@@ -38,7 +34,6 @@ from .topics import Endpoint
 if TYPE_CHECKING:
     from rclpy.publisher import Publisher
 
-SPIN_S = 0.2
 STOP_S = 5.0
 PROGRESS_S = 5.0
 NODE_NAME = "synthetic_camera"
@@ -144,39 +139,7 @@ def patrol_of(parameters: SyntheticParameters) -> Patrol:
 
 def run(args: list[str] | None = None) -> int:
     """Runs the camera until it is told to stop; 0 when told, 1 when it cannot go on."""
-    rclpy.init(args=args)
-    node: SyntheticCamera | None = None
-    executor = SingleThreadedExecutor()
-    try:
-        node = SyntheticCamera()
-        executor.add_node(node)
-        # Not rclpy.spin(): on an idle node it can miss the signal and hang.
-        while rclpy.ok() and node.crash is None:
-            executor.spin_once(timeout_sec=SPIN_S)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass  # asked to stop; not an error
-    except RuntimeError:
-        # rclpy's RCLError: the signal came between asking `ok` and waiting.
-        if rclpy.ok():
-            raise
-    except Qwen3VLError as exc:
-        rclpy.logging.get_logger(NODE_NAME).fatal(f"cannot start: {exc}")
-        return 1
-    finally:
-        stopped = node is None or node.stop(timeout_s=STOP_S)
-        executor.shutdown(timeout_sec=0.5)
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
-    if node is not None and node.crash is not None:
-        traceback.print_exception(node.crash)
-        return 1
-    if not stopped:
-        # Still deep in a picture; leaving a thread running through interpreter exit ends in
-        # std::terminate.
-        sys.stderr.flush()
-        os._exit(0)
-    return 0
+    return run_node(SyntheticCamera, name=NODE_NAME, args=args, stop_s=STOP_S)
 
 
 def main(args: list[str] | None = None) -> None:
