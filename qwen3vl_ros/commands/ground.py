@@ -10,8 +10,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..errors import QueryError
+from ..image.video_config import Looks, ReleasedLooks, load_video_config
+from ..model.vision_language_model import View
+from ..runtime.manifest import read_manifest
 from ..scene.as_json import grounding_as_json, response_as_json
-from ..scene.clip import Clip
+from ..scene.camera import Frame
 from ..scene.detections import (
     SPATIAL_TASKS,
     TASKS_WITHOUT_TEXT,
@@ -29,7 +32,8 @@ from .command import (
     positive,
 )
 from .drawn import write_drawn
-from .views import clip_from_path, frame_from_file
+from .video_file import VideoFile, video_from_path
+from .views import frame_from_file
 
 _OTHER_NAMES = {"ocr": Task.SPOT_TEXT.value}
 
@@ -84,13 +88,14 @@ def add(commands: Commands) -> None:
 def ground(options: argparse.Namespace) -> int:
     """Ask one question about pictures or a video, and print the answer."""
     query = _query(options)
-    views = (
-        [clip_from_path(options.video, fps=options.fps)]
-        if options.video
-        else [frame_from_file(path, focal_px=options.focal_px) for path in options.image]
+    video = _video(options) if options.video else None
+    views: list[View] = (
+        [frame_from_file(path, focal_px=options.focal_px) for path in options.image]
+        if video is None
+        else [video.clip]
     )
     if query.task in SPATIAL_TASKS:
-        if len(views) > 1 or isinstance(views[0], Clip):
+        if len(views) > 1 or not isinstance(views[0], Frame):
             raise QueryError(
                 f"{query.task.query} is about one picture, expected one --image; "
                 "--video is for locate_moment, list_events, track, ask and act"
@@ -103,10 +108,21 @@ def ground(options: argparse.Namespace) -> int:
         return 0
     response = perception_asked(options).ask(views, query)
     _warn(response.warnings)
-    _show(response_as_json(response), response_lines(response), as_json=options.json)
+    shown = response if video is None else video.in_its_pixels(response)
+    _show(response_as_json(shown), response_lines(shown), as_json=options.json)
     if options.draw:
         write_drawn(views, response, options.draw)
     return 0
+
+
+def _video(options: argparse.Namespace) -> VideoFile:
+    """What the model that the options name looks at of their video."""
+    if options.server is None:
+        read_manifest(options.engines)  # what is no engine is said to be none
+        looks: Looks = load_video_config(options.engines)
+    else:
+        looks = ReleasedLooks()
+    return video_from_path(options.video, fps=options.fps, looks=looks)
 
 
 def _query(options: argparse.Namespace) -> Query:

@@ -27,7 +27,7 @@ from ..errors import FrameError
 from ..scene.clip import Clip
 from .patch_config import RESCALE_FACTOR
 from .preprocess import Patches, patches_from_pictures, refuse_extreme, size_within_budget
-from .video_config import VideoConfig
+from .video_config import Looks, VideoConfig
 
 # Stamps are whole nanoseconds: even ones are even to within one.
 _EVEN_NS = 1.0
@@ -48,7 +48,7 @@ class ClipPatches:
     times_s: tuple[float, ...]
 
 
-def sampled_indices(stamps_ns: Sequence[int], config: VideoConfig) -> list[int]:
+def sampled_indices(stamps_ns: Sequence[int], config: Looks) -> list[int]:
     """Which frames of a clip are looked at; the rule is in the header.
 
     Two seconds at 5 frames a second, of which a checkpoint looks at four; then the same with a

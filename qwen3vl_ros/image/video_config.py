@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,6 +30,26 @@ DEFAULT_TOKENS_PER_FRAME = 768  # there: max_video_tokens; in qwen-vl-utils: VID
 # videos) caps; transformers 5.23 does not, and warns that it will (pull request 48071). Without
 # the cap, four frames of a 1080p camera cost 4080 tokens, with it 1440.
 DEFAULT_CAP_PIXELS_PER_FRAME = True
+
+
+class Looks(Protocol):
+    """How often a clip is looked at; the fields are those of `VideoConfig`."""
+
+    @property
+    def fps(self) -> float: ...
+    @property
+    def min_frames(self) -> int: ...
+    @property
+    def max_frames(self) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReleasedLooks:
+    """How often released checkpoints look, for a model whose files are elsewhere."""
+
+    fps: float = DEFAULT_FPS
+    min_frames: int = DEFAULT_MIN_FRAMES
+    max_frames: int = DEFAULT_MAX_FRAMES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
