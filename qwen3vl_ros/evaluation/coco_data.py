@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..scene.detections import Query, Task
-from .annotation_file import Entry, file_sha256, json_file
+from .annotated_pictures import AnnotatedPictures, annotated_pictures
+from .annotation_file import Entry
 from .asked_categories import Asked, chosen_categories, questions_of, spoken
 from .case import Boxes, Case, DataSet, TrueBox
-from .pictures_on_disk import PictureFile, found_files, sampled
 
 GROUP = "detect"
 _BOX = "x, y, width and height, not negative, pixels"
@@ -48,23 +48,15 @@ def coco_data(
     Raises:
         DatasetError: a file is missing or not what it should be; names the entry.
     """
-    root = json_file(annotations)
-    names = {entry.whole("id"): spoken(entry.text("name")) for entry in root.entries("categories")}
+    pictures = annotated_pictures(annotations, spelled=spoken)
+    names, taken = pictures.names, pictures.distinct_names
     if categories is not None:
-        taken = chosen_categories(categories, list(names.values()))
-    else:
-        taken = list(dict.fromkeys(names.values()))
-    pictures = {str(entry.whole("id")): entry for entry in root.entries("images")}
-    truths = _truths(root, names, pictures)
-    chosen = sampled(pictures, limit)
-    files = found_files({i: _file_name(pictures[i]) for i in chosen}, images)
+        taken = chosen_categories(categories, taken)
+    truths = _truths(pictures)
     cases: list[Case] = []
     empty = 0
-    for picture_id in chosen:
-        entry, boxes = pictures[picture_id], truths.get(picture_id, [])
-        file = PictureFile(
-            path=files[picture_id], width=entry.whole("width"), height=entry.whole("height")
-        )
+    for picture_id, entry, file in pictures.sampled_files(images, limit=limit, name=_file_name):
+        boxes = truths.get(picture_id, [])
         wanted = _wanted(entry, boxes, names, taken, asked)
         empty += not wanted
         for number, group in enumerate(questions_of(wanted, most=categories_per_question)):
@@ -89,28 +81,20 @@ def coco_data(
     remarks = [f"{empty} pictures hold nothing to ask for and were not asked about"] * bool(empty)
     return DataSet(
         cases=tuple(cases),
-        identity={
-            "kind": "coco",
-            "annotations": annotations.name,
-            "annotations_sha256": file_sha256(annotations),
-            "asked": asked.value,
-            "categories": "all" if categories is None else ", ".join(taken),
-            "categories_per_question": str(categories_per_question),
-            "max_objects": str(max_objects),
-        },
+        identity=pictures.identity(
+            "coco",
+            asked,
+            categories="all" if categories is None else ", ".join(taken),
+            categories_per_question=str(categories_per_question),
+            max_objects=str(max_objects),
+        ),
         remarks=tuple(remarks),
     )
 
 
-def _truths(
-    root: Entry, names: Mapping[int, str], pictures: Mapping[str, Entry]
-) -> Mapping[str, list[TrueBox]]:
+def _truths(pictures: AnnotatedPictures) -> Mapping[str, list[TrueBox]]:
     truths: dict[str, list[TrueBox]] = {}
-    for entry in root.entries("annotations"):
-        picture_id = str(entry.whole("image_id"))
-        if picture_id not in pictures:
-            raise entry.wrong("image_id", "the id of one of 'images'")
-        category = names.get(entry.whole("category_id"))
+    for entry, picture_id, category in pictures.annotations():
         if category is None:
             raise entry.wrong("category_id", "the id of one of 'categories'")
         left, top, width, height = entry.numbers("bbox", 4)

@@ -21,11 +21,11 @@ import numpy.typing as npt
 
 from ..scene.detections import Query, Task
 from ..scene.geometry import OrientedBox, transform_from_rotation
-from .annotation_file import Entry, file_sha256, json_file
+from .annotated_pictures import AnnotatedPictures, annotated_pictures
+from .annotation_file import Entry
 from .asked_categories import Asked, chosen_categories, spoken
 from .case import Case, DataSet, Solids, TrueSolid
 from .omni3d_categories import CATEGORIES
-from .pictures_on_disk import PictureFile, found_files, sampled
 
 GROUP = "detect_3d"
 MOST_TRUNCATION, LEAST_VISIBILITY = 1 / 3, 1 / 3
@@ -62,22 +62,13 @@ def omni3d_data(
     Raises:
         DatasetError: a file is missing or not what it should be; names the entry.
     """
-    root = json_file(annotations)
-    names = {entry.whole("id"): entry.text("name") for entry in root.entries("categories")}
-    pictures = {str(entry.whole("id")): entry for entry in root.entries("images")}
-    truths, left_out = _truths(root, names, pictures)
-    taken = _taken(categories, names, truths)
-    chosen = sampled(pictures, limit)
-    files = found_files({i: pictures[i].text("file_path") for i in chosen}, images)
+    pictures = annotated_pictures(annotations, spelled=str)
+    truths, left_out = _truths(pictures)
+    taken = _taken(categories, pictures.distinct_names, truths)
     cases = []
-    for picture_id in chosen:
-        entry = pictures[picture_id]
-        file = PictureFile(
-            path=files[picture_id],
-            width=entry.whole("width"),
-            height=entry.whole("height"),
-            K=entry.numbers("K", 3, 3),
-        )
+    for picture_id, _, file in pictures.sampled_files(
+        images, limit=limit, name=lambda entry: entry.text("file_path"), is_calibrated=True
+    ):
         solids = truths.get(picture_id, [])
         present = {solid.label for solid in solids if solid.counts}
         for name in taken if asked is Asked.ALL else [name for name in taken if name in present]:
@@ -97,14 +88,9 @@ def omni3d_data(
     remarks += [f"{number} annotations were left out: {why}" for why, number in left_out.items()]
     return DataSet(
         cases=tuple(cases),
-        identity={
-            "kind": "omni3d",
-            "annotations": annotations.name,
-            "annotations_sha256": file_sha256(annotations),
-            "asked": asked.value,
-            "categories": ", ".join(taken),
-            "max_objects": str(max_objects),
-        },
+        identity=pictures.identity(
+            "omni3d", asked, categories=", ".join(taken), max_objects=str(max_objects)
+        ),
         remarks=tuple(remarks),
     )
 
@@ -142,16 +128,12 @@ def corners_of_box(box: OrientedBox) -> npt.NDArray[np.float64]:
 
 
 def _truths(
-    root: Entry, names: Mapping[int, str], pictures: Mapping[str, Entry]
+    pictures: AnnotatedPictures,
 ) -> tuple[Mapping[str, list[TrueSolid]], Mapping[str, int]]:
     """By picture; and how many were left out, by why."""
     truths: dict[str, list[TrueSolid]] = {}
     left_out: dict[str, int] = {}
-    for entry in root.entries("annotations"):
-        picture = pictures.get(str(entry.whole("image_id")))
-        if picture is None:
-            raise entry.wrong("image_id", "the id of one of 'images'")
-        category = names.get(entry.whole("category_id"))
+    for entry, picture_id, category in pictures.annotations():
         if category is None:
             why = "the file does not list their category"
             left_out[why] = left_out.get(why, 0) + 1
@@ -159,12 +141,12 @@ def _truths(
         xyxy_px = _known_box(entry, "bbox2D_trunc", "bbox2D_proj")
         if xyxy_px is None and _known_box(entry, "bbox2D_tight") is None:
             continue  # without any 2D box Omni3D leaves an annotation out altogether
-        counts = _counts(entry, xyxy_px, picture.whole("height"))
+        counts = _counts(entry, xyxy_px, pictures.pictures[picture_id].whole("height"))
         # What does not count still keeps answers on it from being wrong, where it has a box.
         box = box_of_corners(entry.numbers("bbox3D_cam", 8, 3, finite=False))
         if box is not None:
             solid = TrueSolid(label=category, box=box, counts=counts)
-            truths.setdefault(str(entry.whole("image_id")), []).append(solid)
+            truths.setdefault(picture_id, []).append(solid)
         elif counts:
             why = "their eight corners are no box"
             left_out[why] = left_out.get(why, 0) + 1
@@ -207,10 +189,9 @@ def _number(entry: Entry, name: str) -> float:
 
 
 def _taken(
-    categories: str | None, names: Mapping[int, str], truths: Mapping[str, list[TrueSolid]]
+    categories: str | None, known: Sequence[str], truths: Mapping[str, list[TrueSolid]]
 ) -> Sequence[str]:
-    """Names of categories, in the order of the file."""
-    known = list(dict.fromkeys(names.values()))
+    """Names of categories, in the order of `known`."""
     if categories is None:
         counted = {s.label for solids in truths.values() for s in solids if s.counts}
         return [name for name in known if name in counted]
