@@ -13,6 +13,7 @@ import pytest
 from qwen3vl_ros.errors import AnswerError, ContextError, QueryError
 from qwen3vl_ros.language.chat_template import ChatStyle
 from qwen3vl_ros.model.stopwatch import Stopwatch
+from qwen3vl_ros.model.taught_tasks import TaughtTasks
 from qwen3vl_ros.model.zooming import MAX_ZOOMS, zoomed
 from qwen3vl_ros.perception import Perception
 from qwen3vl_ros.scene.answers import Count, Moment, Step, TextSpan, TimedBox, Zoom, ZoomedAnswer
@@ -44,10 +45,12 @@ def saying(roomy_engine: Path) -> Callable[..., tuple[Perception, ScriptedHead]]
     """A perception that will answer with the given texts."""
 
     def build(
-        *answers: str, style: ChatStyle = ChatStyle.INSTRUCT
+        *answers: str,
+        style: ChatStyle = ChatStyle.INSTRUCT,
+        taught: TaughtTasks | None = None,
     ) -> tuple[Perception, ScriptedHead]:
         model, head = model_saying(roomy_engine, *answers, style=style)
-        return Perception(model), head
+        return Perception(model, taught=taught), head
 
     return build
 
@@ -103,6 +106,14 @@ def test_counting_none_is_zero_and_saying_nothing_is_an_error(saying):
     perception, _ = saying(fenced(), "There are none, I think.")
     assert perception.ask([frame()], QUERIES[Task.COUNT]).value.number == 0
     with pytest.raises(AnswerError, match="no object with a 'point_2d'"):
+        perception.ask([frame()], QUERIES[Task.COUNT])
+
+
+def test_a_task_that_was_not_taught_is_told_with_its_answer_or_with_its_failure(saying):
+    perception, _ = saying(fenced(), "None.", taught=TaughtTasks(tasks=(Task.REFER,)))
+    warning = "this engine was not taught 'count'; its answer may be noise; taught: refer"
+    assert perception.ask([frame()], QUERIES[Task.COUNT]).warnings == (warning,)
+    with pytest.raises(AnswerError, match=warning):
         perception.ask([frame()], QUERIES[Task.COUNT])
 
 

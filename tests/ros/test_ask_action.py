@@ -295,6 +295,19 @@ def test_an_answer_that_broke_off_is_handed_over_and_said_to_be(world, asker):
     assert world.status_of(stamp_ns).outcome == InferenceStatus.TRUNCATED
 
 
+def test_what_speaks_against_an_answer_goes_to_who_asked_and_into_the_log(world, asker, capfd):
+    doubt = "this engine was not taught 'ask'; its answer may be noise; taught: refer"
+    world.start(saying("A mug.", warnings=(doubt,), notes=("odd",)))
+    asking = asker(Ask)
+    handle = asking.ask(WHAT)
+    world.send()
+    status, result = asking.result(handle)
+    assert (status, result.words, result.message) == (SUCCEEDED, "A mug.", f"{doubt} odd")
+    assert json.loads(result.answer_json)["notes"] == [doubt, "odd"]
+    world.diagnostic("inference", b"\x01", doubt)
+    assert capfd.readouterr().err.count(doubt) == 1
+
+
 def test_what_the_model_says_reaches_the_wire_without_control_characters(world, asker):
     world.start(saying("a\x1b[31mb\nc", answer_text="\x07\ud800"))
     asking = asker(Ask)
