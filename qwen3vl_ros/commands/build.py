@@ -6,10 +6,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..model_config import load_model_config
 from ..offline.recipes import Recipe, load_recipe
 from ..offline.tensorrt_build import build_plans, memory_needed
 from ..runtime.free_memory import memory_line
 from ..runtime.manifest import read_manifest
+from ..runtime.plan_memory import plan_memory_needed
 from .command import CHECKPOINT, Commands, add_command, workshop
 from .elapsed import elapsed_line
 from .progress_bar import Effort, progress_bar
@@ -52,9 +54,10 @@ def build(options: argparse.Namespace) -> int:
     print(memory_line(memory_needed(read_manifest(graphs))), flush=True)
     engine, effort = options.output / recipe.name, Effort()
     with elapsed_line() as report:
-        build_plans(graphs, engine, recipe, report)
+        manifest = build_plans(graphs, engine, recipe, report)
     size = sum(file.stat().st_size for file in engine.iterdir())
     print(f"{recipe.name}: {engine}, {size / 1e6:.1f} MB, {effort}")
+    print(f"on the GPU it needs {plan_memory_needed(manifest, load_model_config(engine))}")
     return 0
 
 

@@ -23,10 +23,12 @@ from ..model.local_model import LocalModel
 from ..model.taught_tasks import load_taught_tasks
 from ..model_config import load_model_config
 from ..runtime.engine_memory import check_memory, memory_needed
+from ..runtime.flavours import PLAN_RUNTIMES
 from ..runtime.free_memory import free_memory_bytes
 from ..runtime.loading import lies_on_host
 from ..runtime.machine import driver_version
 from ..runtime.manifest import Manifest, verify_engine_dir
+from ..runtime.plan_memory import plan_memory_needed
 
 CPU_FILE = Path("/proc/cpuinfo")
 # What decides how an engine runs; names as packages have them.
@@ -204,17 +206,44 @@ def _taught(engine_dir: Path) -> Finding:
 
 
 def _memory(manifest: Manifest, engine_dir: Path, *, on_host: bool) -> Finding:
+    if manifest.flavour in PLAN_RUNTIMES:
+        return _memory_of_plans(manifest, engine_dir)
     if not on_host:
         return Finding(step="memory", level=Level.OK, text="not estimated for what runs on a GPU")
     need, free = memory_needed(manifest, load_model_config(engine_dir)), free_memory_bytes()
     check_memory(need.total, str(need), of="the engine", advice="export it with fewer bits")
-    shown = "an unknown amount is" if free is None else f"{free / 1e9:.2f} GB are"
     return Finding(
         step="memory",
         level=Level.OK,
-        text=f"needs {need} in the host's memory, {shown} free",
+        text=f"needs {need} in the host's memory, {_amount(free)} free",
         facts={**dataclasses.asdict(need), "total": need.total, "free": free},
     )
+
+
+def _memory_of_plans(manifest: Manifest, engine_dir: Path) -> Finding:
+    need, free = plan_memory_needed(manifest, load_model_config(engine_dir)), _free_on_gpu()
+    # Nobody is refused by an estimate that no GPU has seen.
+    is_short = free is not None and need.total > free
+    return Finding(
+        step="memory",
+        level=Level.WARN if is_short else Level.OK,
+        text=f"needs {need} on the GPU, {_amount(free)} free",
+        facts={**dataclasses.asdict(need), "total": need.total, "free": free},
+    )
+
+
+def _free_on_gpu() -> int | None:
+    """None where no device can be asked."""
+    try:
+        from ..runtime.device_memory import free_device_bytes
+
+        return free_device_bytes()
+    except Qwen3VLError:  # no cuda-python, or no GPU
+        return None
+
+
+def _amount(free: int | None) -> str:
+    return "an unknown amount is" if free is None else f"{free / 1e9:.2f} GB are"
 
 
 def _runtime(model: LocalModel, seconds: float) -> Finding:

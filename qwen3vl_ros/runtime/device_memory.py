@@ -130,6 +130,15 @@ class CapturedWork:
         checked(cudart.cudaGraphLaunch(self._launchable, self._stream.handle))
 
 
+def free_device_bytes() -> int:
+    """Memory of the GPU that CUDA uses now which nobody has taken.
+
+    Raises:
+        EngineError: there is no GPU.
+    """
+    return int(checked(cudart.cudaMemGetInfo()))  # the total comes second
+
+
 def gpu_architecture() -> str:
     """Of the GPU that CUDA uses now, for example "sm_87"."""
     attributes = cudart.cudaDeviceAttr

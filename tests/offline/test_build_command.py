@@ -39,6 +39,7 @@ def test_the_command_that_a_refusal_prints_builds_an_engine(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert f"graphs: {tmp_path / 'rtx-ampere-graphs'}, there already" in out
     assert f"rtx-ampere: {tmp_path / 'rtx-ampere'}" in out
+    assert re.search(r"on the GPU it needs about 0\.\d\d GB \(.*not yet run on hardware\)", out)
     assert "decoder.plan: " in err
     verify_engine_dir(tmp_path / "rtx-ampere", flavour="tensorrt-rtx")
 

@@ -26,6 +26,7 @@ class cudaError_t(IntEnum):
     cudaSuccess = 0
     cudaErrorInvalidValue = 1
     cudaErrorMemoryAllocation = 2
+    cudaErrorNoDevice = 100
     cudaErrorStreamCaptureUnsupported = 900
     cudaErrorStreamCaptureInvalidated = 901
 
@@ -66,6 +67,7 @@ class FakeCuda(ModuleType):
         self.allocated: dict[int, np.ndarray] = {}
         self.streams: list[Stream] = []
         self.launches = 0
+        self.has_device = True
         self.refuses_capture = False
         self.cudaError_t, self.cudaMemcpyKind = cudaError_t, cudaMemcpyKind
         self.cudaStreamCaptureMode, self.cudaDeviceAttr = cudaStreamCaptureMode, cudaDeviceAttr
@@ -87,6 +89,12 @@ class FakeCuda(ModuleType):
         self.allocated[memory.ctypes.data] = memory
         self.free_bytes -= size
         return cudaError_t.cudaSuccess, memory.ctypes.data
+
+    def cudaMemGetInfo(self) -> tuple[Any, ...]:
+        if not self.has_device:
+            return cudaError_t.cudaErrorNoDevice, None, None
+        total = self.free_bytes + sum(memory.nbytes for memory in self.allocated.values())
+        return cudaError_t.cudaSuccess, self.free_bytes, total
 
     def cudaFree(self, address: int) -> tuple[Any, ...]:
         self.free_bytes += self.allocated.pop(address).nbytes
