@@ -27,9 +27,9 @@ PASSES = 3  # in a row, of those that are short
 def main() -> None:
     parser = argparse.ArgumentParser(description="Decoder passes of two engines, in turns.")
     parser.add_argument("engines", nargs=2, type=Path)
-    parser.add_argument("--image-tokens", type=int, nargs="+", default=[300, 1024])
+    parser.add_argument("--image-tokens", type=int, nargs="*", default=[300, 1024])
     parser.add_argument("--text-tokens", type=int, default=32)
-    parser.add_argument("--cached-tokens", type=int, nargs="+", default=[512, 4096])
+    parser.add_argument("--cached-tokens", type=int, nargs="*", default=[512, 4096])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()

@@ -60,7 +60,7 @@ def add(commands: Commands) -> None:
         "--cache",
         choices=["int8"],
         help="of keys and values; by default as wide as what products compute in; int8 is for the "
-        "CPU: a quarter of the memory and faster answers behind long prompts; takes some minutes "
+        "CPU: a quarter of the memory and faster answers behind long prompts; takes a while "
         "(docs/adr/0012)",
     )
     parser.add_argument(
