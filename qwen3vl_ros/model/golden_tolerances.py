@@ -65,9 +65,9 @@ DECODERS: Mapping[str, DecoderTolerance] = {
     "int4": DecoderTolerance(first_error=0.5, answer_error=0.2, overlap=0.7),
     "int4-128": DecoderTolerance(first_error=0.5, answer_error=0.25, overlap=0.7),
 }
-# ONNX Runtime stores bfloat16 and computes in float32; a plan computes in it, each operator rounded
-# to 8 bits. Emulated by torch, not yet run on hardware (docs/LOG.md): the tiny checkpoint is off by
-# 0.002 and 0.003, 28 random layers by 0.047 and 0.017.
+# ONNX Runtime stores bfloat16 and computes in float32; a plan computes in it, each operator's
+# output rounded to 8 bits. Emulated by torch, not yet run on hardware (docs/LOG.md): the tiny
+# checkpoint is off by 0.002 and 0.003, 28 random layers by 0.047 and 0.017.
 BFLOAT16_PLANS = DecoderTolerance(first_error=0.1, answer_error=0.05, overlap=0.9)
 # What keys and values in int8 may add to the errors, and the least overlap that they leave.
 INT8_CACHE = DecoderTolerance(first_error=0.05, answer_error=0.02, overlap=0.9)
