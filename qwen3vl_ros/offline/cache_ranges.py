@@ -60,9 +60,9 @@ def scales_from_largest(largest: Float32) -> Float32:
 
     A channel that was never anything but 0 gets the tensor's largest scale.
 
-    >>> largest = np.array([[127 / MARGIN, 0.0]], np.float32)
-    >>> scales_from_largest(largest).ravel().tolist()
-    [1.0, 1.0]
+    >>> scales = scales_from_largest(np.array([[2.0, 0.0, 4.0]], np.float32)).ravel()
+    >>> [round(float(scale) * LARGEST_CODE / MARGIN, 3) for scale in scales]
+    [2.0, 4.0, 4.0]
     """
     usual = largest.max() or np.float32(LARGEST_CODE)
     filled = np.where(largest == 0, usual, largest)

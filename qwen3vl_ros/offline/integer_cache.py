@@ -181,6 +181,6 @@ def _constant(graph: ir.Graph, name: str, numbers: npt.NDArray[np.generic]) -> i
         tensor = ir.tensor(numbers, name=name)
         kind = ir.TensorType(tensor.dtype)
         graph.initializers.add(
-            ir.Value(name=name, const_value=tensor, shape=tensor.shape, type=kind)
+            ir.Value(name=name, const_value=tensor, shape=ir.Shape(numbers.shape), type=kind)
         )
     return graph.initializers[name]
