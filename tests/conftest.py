@@ -122,7 +122,12 @@ def tensorrt_graph(
 
     @functools.cache
     def tensorrt_graph(
-        name: str, operators: OperatorSet, width: str, block_size: int | None = None
+        name: str,
+        operators: OperatorSet,
+        width: str,
+        block_size: int | None = None,
+        *,
+        int8: bool = False,
     ) -> Path:
         if name == "vision":
             model = vision_graph(config.vision, operators=operators, width=width)
@@ -132,8 +137,9 @@ def tensorrt_graph(
             )
         else:
             model = head_graph(config, operators=operators, width=width)
-        attach_weights(model, weights, int4_block_size=block_size)
-        path = root / f"{name}-{operators.value}-{width}-{block_size}.onnx"
+        attach_weights(model, weights, int4_block_size=block_size, int8=int8)
+        bits = "int8" if int8 else block_size
+        path = root / f"{name}-{operators.value}-{width}-{bits}.onnx"
         ir.save(model, path)
         return path
 

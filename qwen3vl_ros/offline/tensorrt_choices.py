@@ -26,16 +26,19 @@ class OperatorSet(Enum):
 
 
 # What decoder and head compute in, and weights that share a scale where they have four bits;
-# calibrated ones are rounded for what rendered scenes bring about (`calibration.py`).
+# calibrated ones are rounded for what rendered scenes bring about (`calibration.py`). A whole row
+# shares one where they have eight (`EIGHT_BITS`).
 PRECISIONS: Mapping[str, tuple[str, int | None]] = {
     "float32": ("float32", None),
     "float16": ("float16", None),
     "bfloat16": ("bfloat16", None),
+    "int8": ("float16", None),
     "int4": ("float16", 32),
     "int4-128": ("float16", 128),
     "int4-calibrated": ("float16", 32),
     "int4-128-calibrated": ("float16", 128),
 }
+EIGHT_BITS = ("int8",)
 TOWER_PRECISIONS = ("float32", "float16", "bfloat16")
 
 

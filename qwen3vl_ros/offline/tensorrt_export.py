@@ -39,6 +39,7 @@ from .exporter_version import PACKAGE, exporter_version
 from .golden_outputs import write_golden_outputs
 from .stored_weights import Float32, StoredWeights
 from .streamed_tensor import Progress, save
+from .tensorrt_choices import EIGHT_BITS
 from .tensorrt_choices import PRECISIONS as PRECISIONS
 from .tensorrt_choices import GraphChoices as GraphChoices
 from .tensorrt_graphs import decoder_graph, head_graph, vision_graph
@@ -76,12 +77,14 @@ def export_for_tensorrt(
     room = room_for_graphs(checkpoint_dir, choices)
     weights = StoredWeights(files=checked_files(checkpoint_dir, config))
     width, block_size = PRECISIONS[choices.precision]
+    has_int8 = choices.precision in EIGHT_BITS
     with replaced_directory(graph_dir, marker=MANIFEST_FILE) as partial:
         copy_files(checkpoint_dir, partial)
         _limit_pictures(partial / FILE_NAME, room)
         table = np.dtype(np.float32 if choices.precision == "float32" else np.float16)
         write_table(weights, partial / EMBEDDING_FILE, table)
-        shares = config.text.tie_word_embeddings and block_size is None and table.name == width
+        is_whole = block_size is None and not has_int8
+        shares = config.text.tie_word_embeddings and is_whole and table.name == width
         calibrated = NOT_CALIBRATED
         if block_size is not None and is_calibrated:
             calibrated = calibrate(
@@ -100,6 +103,7 @@ def export_for_tensorrt(
                 model,
                 weights,
                 int4_block_size=None if name == "vision.onnx" else block_size,
+                int8=has_int8 and name != "vision.onnx",
                 calibrated=calibrated,
             )
             if shares and name == "lm_head.onnx":

@@ -11,7 +11,8 @@ Sources, read on 2026-11-28:
   10.14 (2025-11-07), RotaryEmbedding, RMSNormalization and TensorScatter with 10.15 (2026-02-02);
   nothing that we use was taken away, and 10.3 differs from 10.1 in none of it.
 - onnx-tensorrt `onnxOpImporters.cpp` and `ModelImporter.cpp` of 10.1: INT4 behind DequantizeLinear
-  in blocks along one axis, without zero point, and no upper limit on the opset of a model.
+  in blocks along one axis, INT8 with a scale for each row, both without zero point and with scales
+  above zero, and no upper limit on the opset of a model.
 - NVIDIA's pages for Jetsons: JetPack 6.1 and 6.2 bring TensorRT 10.3, JetPack 7.0 brings 10.13;
   11.4.1 is the first of TensorRT 11 that runs there (AGX Orin and Thor with JetPack 7.2.2).
 
@@ -70,7 +71,7 @@ OPERATORS: Mapping[str, Accepted] = {
     "Clip": Accepted(types=_NUMBERS),
     "Concat": Accepted(types=_ALL),
     "Constant": Accepted(types=_ALL),
-    "DequantizeLinear": Accepted(types=frozenset({"INT4"}), constants=(0, 1), absent=(2,)),
+    "DequantizeLinear": Accepted(types=frozenset({"INT4", "INT8"}), constants=(0, 1), absent=(2,)),
     "Div": Accepted(types=_NUMBERS),
     "Equal": Accepted(types=_NUMBERS),
     "Erf": Accepted(types=_FLOATS),
@@ -137,7 +138,11 @@ def check_operators(model: ir.Model, *, name: str, release: Release) -> None:
     """
     typed = ShapeInferencePass()(model.clone()).model  # the tracer leaves some types out
     faults = sorted({f"{node.op_type} ({why})" for node, why in _faults(typed.graph, release)})
-    has_int4 = any(node.op_type == "DequantizeLinear" for node in model.graph)
+    has_int4 = any(
+        value is not None and value.dtype == ir.DataType.INT4
+        for node in model.graph
+        for value in node.inputs
+    )
     newest = max(opset for since, opset in OPSETS.items() if since <= release)
     newest = max(newest, INT4_OPSET) if has_int4 else newest
     if (opset := model.graph.opset_imports[""]) > newest:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of the `tensorrt` flavour: float, or four bits behind DequantizeLinear.
+"""Weights of the `tensorrt` flavour: float, or four or eight bits behind DequantizeLinear.
 
-Knows TensorRT's rules for four-bit weights and onnx_ir, no model. Linears get four bits; experts
-and their router keep floats. A row of a weight (out, in) is cut into blocks along `in`, each with
-one scale; a weight is `scale * q` with q in -8..7. TensorRT demands scales above zero and no zero
-point, which the other flavour's rounding (`quantization.py`, scales of either sign) does not give,
-so rounding is done here anew: of the scales that let the largest weight of a block take 7 or 8,
-the one that errs less is taken.
+Knows TensorRT's rules for such weights and onnx_ir, no model. Linears get few bits; experts and
+their router keep floats. A row of a weight (out, in) is cut into blocks along `in`, each with one
+scale; a weight is `scale * q` with q in -8..7. Of eight bits a whole row is a block, and q in
+-127..127. TensorRT demands scales above zero and no zero point, which the other flavour's rounding
+(`quantization.py`, scales of either sign) does not give, so rounding is done here anew: of the
+scales that let the largest weight of a block take 7 or 8, the one that errs less is taken.
 
 Nothing is read here: numbers are read when the model is saved, some rows at a time.
 """
@@ -89,22 +89,45 @@ def float_from_positive_int4(weight: PositiveInt4) -> Float32:
     return blocks.reshape(len(blocks), -1)
 
 
+def positive_int8(
+    weight: Float32, *, scale_type: npt.DTypeLike
+) -> tuple[npt.NDArray[np.int8], Float32]:
+    """The eight-bit weight next to (out, in) float32: codes, and (out,) scales above zero.
+
+    `scale_type` as of `positive_int4`.
+
+    >>> codes, scales = positive_int8(np.array([[127.0, -2.6]], np.float32), scale_type=np.float32)
+    >>> codes.tolist(), scales.tolist()
+    ([[127, -3]], [1.0])
+    """
+    stored = np.maximum(np.abs(weight).max(axis=1) / 127, LEAST_SCALE).astype(scale_type)
+    scales = stored.astype(np.float32)
+    codes = np.clip(np.rint(weight / scales[:, None]), -127, 127).astype(np.int8)
+    return codes, scales
+
+
 @dataclass(kw_only=True, slots=True)
-class _FourBits:
+class _FewBits:
     """A weight, rounded while it is read; codes are asked for first, and scales remembered."""
 
     weights: StoredWeights
     name: str
-    block_size: int
+    block_size: int | None  # None: eight bits
     scale_type: npt.DTypeLike
     _scales: list[Float32] = field(default_factory=list)
 
-    def codes(self) -> Iterator[npt.NDArray[np.uint8]]:
+    def codes(self) -> Iterator[npt.NDArray[Any]]:
         self._scales.clear()
         for rows in self.weights.pieces(self.name):
-            rounded = positive_int4(rows, block_size=self.block_size, scale_type=self.scale_type)
-            self._scales.append(rounded.scales)
-            yield rounded.packed
+            codes, scales = self._rounded(rows)
+            self._scales.append(scales)
+            yield codes
+
+    def _rounded(self, rows: Float32) -> tuple[npt.NDArray[Any], Float32]:
+        if self.block_size is None:
+            return positive_int8(rows, scale_type=self.scale_type)
+        four = positive_int4(rows, block_size=self.block_size, scale_type=self.scale_type)
+        return four.packed, four.scales
 
     def scales(self) -> Iterator[Float32]:
         if not self._scales:
@@ -127,6 +150,7 @@ def attach_weights(
     weights: StoredWeights,
     *,
     int4_block_size: int | None = None,
+    int8: bool = False,
     calibrated: Mapping[str, CalibratedWeight] = NOT_CALIBRATED,
 ) -> None:
     """Give every initializer its data, read when the model is saved.
@@ -134,18 +158,21 @@ def attach_weights(
     Args:
         model: a graph without data; initializers say by their type how wide they are.
         weights: of the checkpoint.
-        int4_block_size: linears get four bits in blocks of this size; None leaves them floats.
+        int4_block_size: linears get four bits in blocks of this size.
+        int8: linears get eight bits, a scale a row; with neither they stay floats.
         calibrated: weights that were rounded already, in blocks of that size, by name.
 
     Raises:
         ConfigError: a row of a weight is not a number of whole blocks.
     """
     graph = model.graph
-    if int4_block_size is not None:
+    assert not (int8 and int4_block_size), "one of them"
+    if int8 or int4_block_size is not None:
         for transpose, weight in list(_linears(graph)):
             before = calibrated.get(str(weight.name))
             _dequantized(graph, transpose, weight, weights, int4_block_size, before)
-            graph.opset_imports[""] = max(graph.opset_imports[""], INT4_OPSET)
+            if not int8:
+                graph.opset_imports[""] = max(graph.opset_imports[""], INT4_OPSET)
     for name, value in list(graph.initializers.items()):
         if value.const_value is None:
             pieces: Pieces = functools.partial(weights.pieces, name)
@@ -173,35 +200,42 @@ def _dequantized(
     transpose: ir.Node,
     weight: ir.Value,
     weights: StoredWeights,
-    block_size: int,
+    block_size: int | None,
     calibrated: CalibratedWeight | None,
 ) -> None:
     assert weight.shape is not None
     assert weight.dtype is not None
     name, (out_features, in_features) = str(weight.name), weight.shape.numpy()
-    if in_features % block_size:
+    if block_size is not None and in_features % block_size:
         raise ConfigError(
             f"{name} has rows of {in_features}, and TensorRT reads four-bit weights in whole "
             f"blocks only, expected a multiple of {block_size}; take precision float16 or "
             "another block size"
         )
-    rounded: _FourBits | RoundedBefore
+    rounded: _FewBits | RoundedBefore
     if calibrated is not None:
         rounded = RoundedBefore(weight=calibrated, packed=_packed)
     else:
-        rounded = _FourBits(
+        rounded = _FewBits(
             weights=weights,
             name=name,
             block_size=block_size,
             scale_type=NARROW_KINDS.get(weight.dtype, np.float32),
         )
-    packed = ir.val(f"{name}.int4", ir.DataType.INT4, (out_features, in_features))
-    scales = ir.val(f"{name}.scales", weight.dtype, (out_features, in_features // block_size))
-    packed.const_value = _Int4Tensor(packed, rounded.codes)
+    if block_size is None:
+        codes = ir.val(f"{name}.int8", ir.DataType.INT8, (out_features, in_features))
+        scales = ir.val(f"{name}.scales", weight.dtype, (out_features,))
+        codes.const_value = StreamedTensor(codes, rounded.codes)
+        attributes = {"axis": 0}
+    else:
+        codes = ir.val(f"{name}.int4", ir.DataType.INT4, (out_features, in_features))
+        scales = ir.val(f"{name}.scales", weight.dtype, (out_features, in_features // block_size))
+        codes.const_value = _Int4Tensor(codes, rounded.codes)
+        attributes = {"axis": 1, "block_size": block_size}
     scales.const_value = StreamedTensor(scales, rounded.scales)
-    for value in (packed, scales):
+    for value in (codes, scales):
         graph.initializers.add(value)
-    node = ir.node("DequantizeLinear", [packed, scales], {"axis": 1, "block_size": block_size})
+    node = ir.node("DequantizeLinear", [codes, scales], attributes)
     out = node.outputs[0]
     out.name, out.shape, out.type = f"{name}.float", weight.shape, weight.type
     graph.insert_before(transpose, node)

@@ -82,7 +82,9 @@ def test_a_recipe_may_lie_anywhere(tmp_path):
         pytest.param("tensorrt", 10.3, "a version such as '10.3'", id="version-number"),
         pytest.param("tensorrt", "10", "a version such as '10.3'", id="version-short"),
         pytest.param("operators", "all", "one of fused, plain", id="operators"),
-        pytest.param("precision", "int8", "one of float32, float16, bfloat16, int4", id="int8"),
+        pytest.param(
+            "precision", "int3", "one of float32, float16, bfloat16, int8, int4", id="int3"
+        ),
         pytest.param("vision_precision", "int4", "one of float32, float16", id="tower-int4"),
         pytest.param("image_tokens", 300, "counts min <= opt <= max", id="one-number"),
         pytest.param(

@@ -82,6 +82,17 @@ def test_what_orins_build_is_on_the_list_of_10_3_and_compiles(tiny_graphs, tmp_p
     build_plans(directory, tmp_path / "engine", here, quiet)
 
 
+def test_eight_bits_compile_of_either_operators(tiny_graphs, built, tmp_path):
+    directory, _ = built(dataclasses.replace(FUSED, precision="int8"))
+    assert verify_engine_dir(directory, flavour="tensorrt-rtx").precision == "int8"
+    plain = dataclasses.replace(ORIN, precision="int8")
+    here = dataclasses.replace(
+        plain, flavour="tensorrt-rtx", tensorrt="1.7", gpu_architecture="sm_86"
+    )
+    manifest = build_plans(tiny_graphs(plain), tmp_path / "engine", here, quiet)
+    assert manifest.precision == "int8"
+
+
 def test_an_engine_says_what_it_takes_and_what_made_it(tiny_graphs, built):
     directory, _ = built(FUSED)
     manifest, source = read_manifest(directory), read_manifest(tiny_graphs(FUSED))

@@ -15,7 +15,11 @@ from qwen3vl_ros.offline.checkpoint import checked_files
 from qwen3vl_ros.offline.stored_weights import StoredWeights
 from qwen3vl_ros.offline.tensorrt_choices import OperatorSet
 from qwen3vl_ros.offline.tensorrt_graphs import OPSETS, decoder_graph
-from qwen3vl_ros.offline.tensorrt_weights import float_from_positive_int4, positive_int4
+from qwen3vl_ros.offline.tensorrt_weights import (
+    float_from_positive_int4,
+    positive_int4,
+    positive_int8,
+)
 from qwen3vl_ros.runtime.loading import load_engines
 from qwen3vl_ros.runtime.onnxruntime_engine import OnnxRuntimeEngine
 from tests.offline.engines import relative_error
@@ -110,6 +114,31 @@ def test_four_bits_of_a_graph_are_the_weight_rounded(
     rounded = positive_int4(table, block_size=32, scale_type=np.float16)
     assert relative_error(logits[0].T, float_from_positive_int4(rounded)) < 1e-3
     assert relative_error(logits[0].T, table) > 0.03
+
+
+@pytest.mark.parametrize("operators", BOTH)
+def test_eight_bits_of_a_graph_are_the_weight_rounded_a_row_at_a_time(
+    tensorrt_graph, random_checkpoint, config, operators
+):
+    path = tensorrt_graph("lm_head", operators, "float16", int8=True)
+    logits = OnnxRuntimeEngine(path, threads=1).run(
+        {"hidden_states": np.eye(config.text.hidden_size, dtype=np.float32)[None]}
+    )["logits"]
+    weights = StoredWeights(files=checked_files(random_checkpoint, config))
+    table = weights.array("model.language_model.embed_tokens.weight")
+    codes, scales = positive_int8(table, scale_type=np.float16)
+    assert relative_error(logits[0].T, codes * scales[:, None]) < 1e-3
+    assert relative_error(logits[0].T, table) > 3e-3
+
+
+@pytest.mark.parametrize("operators", BOTH)
+def test_every_pass_in_eight_bits_says_what_the_reference_says(tensorrt_graph, truth, operators):
+    """Rows of 80 too, which four bits have no whole blocks for; of weights rounded to 1 in 127."""
+    engine = decoder_on_cpu(tensorrt_graph("decoder", operators, "float16", int8=True), operators)
+    passes, expected = truth
+    for index, (feeds, hidden) in enumerate(zip(passes, expected, strict=True)):
+        error = relative_error(engine.run(feeds)["hidden_states"], hidden)
+        assert TOLERANCES["float16"] < error < 0.05, f"pass {index}"
 
 
 @pytest.mark.parametrize("operators", BOTH)

@@ -54,6 +54,16 @@ def test_a_release_reads_the_graphs_of_its_operator_sets_and_refuses_the_others(
                     check_operators(model, name=name, release=release)
 
 
+@pytest.mark.parametrize("operators", OperatorSet)
+def test_eight_bits_are_read_as_soon_as_floats_are(tensorrt_graph, operators):
+    """Four need another opset."""
+    release = (10, 3) if operators is OperatorSet.PLAIN else (10, 15)
+    for name in ("decoder", "lm_head"):
+        model = ir.load(tensorrt_graph(name, operators, "float16", int8=True))
+        assert "DequantizeLinear" in {node.op_type for node in model.graph}
+        check_operators(model, name=f"{name}.onnx", release=release)
+
+
 def test_what_is_not_read_is_named_with_the_release_that_does(graphs):
     with pytest.raises(ConfigError) as refusal:
         check_operators(
@@ -124,9 +134,9 @@ def graph_of(
             id="varying-axes",
         ),
         pytest.param(
-            graph_of("DequantizeLinear", dtype=ir.DataType.INT8, others=1),
-            r"DequantizeLinear \(of INT8\)",
-            id="eight-bits",
+            graph_of("DequantizeLinear", dtype=ir.DataType.UINT8, others=1),
+            r"DequantizeLinear \(of UINT8\)",
+            id="eight-bits-without-a-sign",
         ),
     ],
 )

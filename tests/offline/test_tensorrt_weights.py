@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Four-bit weights as TensorRT wants them: positive scales, no zero point, whole blocks."""
+"""Weights of few bits as TensorRT wants them: positive scales, no zero point, whole blocks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 from qwen3vl_ros.offline.quantization import float_from_blocks, int4_from_float
-from qwen3vl_ros.offline.tensorrt_weights import float_from_positive_int4, positive_int4
+from qwen3vl_ros.offline.tensorrt_weights import (
+    float_from_positive_int4,
+    positive_int4,
+    positive_int8,
+)
 
 FLOAT16 = np.float16
 
@@ -44,3 +48,20 @@ def test_rounding_errs_hardly_more_than_the_other_flavours():
     error, other = np.linalg.norm(here - weight), np.linalg.norm(there - weight)
     assert error < 1.06 * other
     assert error > 0.05 * np.linalg.norm(weight)
+
+
+def test_of_eight_bits_no_weight_is_further_off_than_half_a_step():
+    weight = np.random.default_rng(3).normal(size=(64, 256)).astype(np.float32)
+    codes, scales = positive_int8(weight, scale_type=FLOAT16)
+    off = np.abs(codes * scales[:, None] - weight)
+    # A scale that was rounded down when it was stored puts the largest weight a little beyond 127.
+    assert (off <= scales[:, None] * 0.57).all()
+    assert np.linalg.norm(off) < 0.01 * np.linalg.norm(weight)
+    assert (np.abs(codes).max(axis=1) == 127).all()
+    assert (scales.astype(np.float16).astype(np.float32) == scales).all()
+
+
+def test_a_row_of_zeros_stays_zero_with_a_scale_above_zero():
+    codes, scales = positive_int8(np.zeros((2, 64), np.float32), scale_type=FLOAT16)
+    assert (scales.astype(np.float16) > 0).all()
+    assert not codes.any()
