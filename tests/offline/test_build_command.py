@@ -17,9 +17,9 @@ ADA = load_recipe("rtx-ada")
 def test_too_little_memory_is_said_before_a_build_begins(
     tiny_graphs, tmp_path, monkeypatch, capsys
 ):
+    source = ["--graphs", str(tiny_graphs(ADA)), "--output", str(tmp_path / "engines")]
     monkeypatch.setattr(engine_memory, "free_memory_bytes", lambda: 500_000_000)
     monkeypatch.setattr(free_memory, "free_memory_bytes", lambda: 500_000_000)
-    source = ["--graphs", str(tiny_graphs(ADA)), "--output", str(tmp_path / "engines")]
     assert cli.main(["build", "--recipe", ADA.name, *source]) == 1
     out, err = capsys.readouterr()
     assert out.startswith("memory: about 0.5")
