@@ -23,6 +23,7 @@ PANELS = (
         "watched_iou": "IoU of its box",
         "watched_hundreds": "hundreds digits right",
         "watched_ranks": "superlatives right",
+        "watched_related": "relations right",
         "watched_words": "painted words right",
     }),
     ("decoder", "Decoder over the frozen tower", {

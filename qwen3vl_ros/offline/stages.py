@@ -77,8 +77,8 @@ def going_on(*, seed: int) -> Recipe:
     knows is not shaken out of it."""
     return Recipe(
         heads_steps=60,
-        tower_steps=2400,
-        decoder_steps=2400,
+        tower_steps=2000,
+        decoder_steps=2000,
         rate=7e-4,
         matrix_rate=2e-3,
         seed=seed,
