@@ -226,7 +226,8 @@ def test_a_tap_that_never_reaches_the_decoder_is_seen_in_four_bits(monkeypatch):
         return dataclasses.replace(visual, deepstack_embeds=taps)
 
     monkeypatch.setattr(decoder, "_joined", without_tap)
-    with pytest.raises(EngineError, match=r"picture: the logits along the answer are off by 0\.2"):
+    # Which of the limits is passed first hangs on the checkpoint.
+    with pytest.raises(EngineError, match=r"golden picture: (the logits along|its boxes overlap)"):
         checked(TINY / "onnxruntime-int4")
 
 
