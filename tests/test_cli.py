@@ -44,6 +44,7 @@ from qwen3vl_ros.scene.detections import (
 )
 from qwen3vl_ros.scene.geometry import OrientedBox
 from qwen3vl_ros.scene.tools import ToolCall
+from tests.rehashed import with_hashes_made_to_fit
 
 SCENE = Path(__file__).resolve().parents[1] / "docs" / "scene.jpg"
 
@@ -277,6 +278,7 @@ def test_a_task_that_the_engine_was_not_taught_is_a_line_on_stderr(capsys, tmp_p
     """Such an engine says noise or nothing, and both look like answers."""
     engine = Path(shutil.copytree(tiny_engine_directory(), tmp_path / "engine"))
     (engine / "grounding.json").write_text('{"tasks": ["detect"]}')
+    with_hashes_made_to_fit(engine)
     scene = ["ground", "--image", str(SCENE), "--engines", str(engine), "--threads", "1", "--json"]
     assert cli.main([*scene, "--query", "blue cylinder"]) == 0
     captured = capsys.readouterr()
