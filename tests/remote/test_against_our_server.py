@@ -106,7 +106,7 @@ def assert_same(here: Words, there: Words) -> None:
             (401, 537),
             id="detect-odd-size",
         ),
-        pytest.param(Query(task=Task.POINT, text="the red cube"), (480, 640), id="point"),
+        pytest.param(Query(task=Task.POINT, text="the blue cylinder"), (480, 640), id="point"),
     ],
 )
 def test_a_query_finds_the_same_with_the_same_scores(local, remote, query, size):
