@@ -39,8 +39,14 @@ from .training import train
 WATCHED_SCENES = 100  # never learned from; their loss is reported while training
 LABELS_NOTE = "solids by colour and shape, as in 'red box'"
 TAUGHT_BY_PICTURES = (
-    *(Task.DETECT, Task.REFER, Task.POINT, Task.DETECT_3D, Task.SPOT_TEXT, Task.COUNT, Task.ASK),
+    Task.DETECT,
+    Task.REFER,
+    Task.POINT,
+    Task.DETECT_3D,
+    Task.COUNT,
+    Task.ASK,
 )
+NOT_LEARNED = (Task.SPOT_TEXT,)  # asked for, but no word is read yet (docs/LOG.md)
 TAUGHT_BY_CLIPS = (Task.COMPARE, Task.LOCATE_MOMENT)
 
 

@@ -66,7 +66,7 @@ WRONG: dict[str, Any] = {
 SEEN_BY_GOLDEN: dict[str, tuple[Any, str]] = {
     "precision": ("float32", "the first logits are off by"),
     "vision_precision": ("int2", "nothing says how right a tower in 'int2'"),
-    "weights_sha256": ("0" * 64, "the golden outputs are of weights with sha256 [0-9a-f]{12}, the"),
+    "weights_sha256": ("0" * 64, "golden outputs are of weights with sha256 [0-9a-f]{12}, the"),
 }
 
 
