@@ -20,7 +20,7 @@ TINY = Path(__file__).resolve().parents[2] / "engines" / "tiny"
     [
         pytest.param("float32", "float32", 1e-3, 0.99999, id="float32"),
         pytest.param("int4", "float32", 0.5, 0.99999, id="int4"),
-        pytest.param("int4-128", None, 0.65, 0.99999, id="a kind of int4"),
+        pytest.param("int4-128", None, 0.5, 0.99999, id="a kind of int4"),
         pytest.param(
             "int4-tower16", "float32", 0.52, 0.999, id="the name says more than the field"
         ),
