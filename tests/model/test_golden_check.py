@@ -62,7 +62,7 @@ def test_four_bits_are_off_by_what_four_bits_cost():
     numbers = checked(TINY / "onnxruntime-int4")
     assert numbers is not None
     assert numbers.image_embeds.cosine > 0.999999, "the tower is in float32"
-    assert 1e-3 < numbers.first_error < 0.2
+    assert 1e-3 < numbers.first_error < 0.15
     assert 1e-3 < numbers.answer_error < 0.1
     assert numbers.overlap is not None
     assert 0.9 < numbers.overlap < 1
@@ -226,8 +226,7 @@ def test_a_tap_that_never_reaches_the_decoder_is_seen_in_four_bits(monkeypatch):
         return dataclasses.replace(visual, deepstack_embeds=taps)
 
     monkeypatch.setattr(decoder, "_joined", without_tap)
-    # Which of the limits is passed first hangs on the checkpoint.
-    with pytest.raises(EngineError, match=r"golden picture: (the logits along|its boxes overlap)"):
+    with pytest.raises(EngineError, match=r"picture: its boxes overlap the reference's by 0\.000"):
         checked(TINY / "onnxruntime-int4")
 
 

@@ -136,7 +136,7 @@ def test_log_probabilities_are_of_every_token_and_spell_the_answer(ask):
     assert b"".join(bytes(token.bytes) for token in tokens).decode() == answer
     assert len(tokens) == whole.usage.completion_tokens, "the end token is one of them"
     assert all(token.token.encode() == bytes(token.bytes) for token in tokens)
-    assert all(-2e-2 < token.logprob < 0 for token in tokens), "12 logits above all others"
+    assert all(-1.2e-2 < token.logprob < 0 for token in tokens), "12 logits above all others"
     assert all(token.top_logprobs == [] for token in tokens)
     assert [token.logprob for token in streamed.logprobs] == [t.logprob for t in tokens]
 

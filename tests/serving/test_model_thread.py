@@ -133,7 +133,7 @@ def test_who_leaves_while_being_served_ends_the_answer(serve, gated, stream):
     gate.passes.release(20)
     eventually(lambda: gate.tokens > 20)
     heard = b""
-    while stream and b'ord"' not in heard:  # however the tokenizer cuts it
+    while stream and b'" word"' not in heard:  # as the tokenizer cuts it
         piece = leaves.recv(1 << 16)
         assert piece, "the answer ended before anybody left"
         heard += piece
