@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
@@ -22,7 +21,7 @@ from ..remote.remote_server import (
     RemoteServer,
 )
 from ..scene.detections import Task
-from .command import add_picture_options, add_running_options, loaded_engine
+from .command import add_picture_options, add_running_options, loaded_engine, warn
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -78,8 +77,7 @@ def taught_asked(options: argparse.Namespace) -> TaughtTasks | None:
 def warn_of_untaught(options: argparse.Namespace, tasks: Iterable[Task]) -> None:
     """Say on stderr which of the tasks the model that the options name was not taught."""
     taught = taught_asked(options)
-    for warning in () if taught is None else taught.warnings(tasks):
-        print(f"qwen3vl {options.command}: {warning}", file=sys.stderr)
+    warn(options, () if taught is None else taught.warnings(tasks))
 
 
 def model_asked(options: argparse.Namespace) -> VisionLanguageModel:

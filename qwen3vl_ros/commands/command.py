@@ -9,7 +9,8 @@ exporters, Open3D rendering) is imported only inside the commands that need it.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -47,6 +48,12 @@ def add_command(
     )
     parser.set_defaults(run=run)
     return parser
+
+
+def warn(options: argparse.Namespace, warnings: Iterable[str]) -> None:
+    """Lines on stderr, each with the command's name before it."""
+    for warning in warnings:
+        print(f"qwen3vl {options.command}: {warning}", file=sys.stderr)
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:

@@ -6,8 +6,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 from ..model_config import load_model_config
 from ..runtime.free_memory import memory_line
+from ..runtime.precision_name import precision_name
 from .command import CHECKPOINT, Commands, add_command, positive, workshop
 from .progress_bar import Effort, progress_bar
 
@@ -17,7 +20,7 @@ CALIBRATED = ("int4-calibrated", "int4-128-calibrated", "int4-a16-calibrated")
 WITH_CACHE = tuple(
     f"{name}-cache8"
     for name in (*PRECISIONS, *CALIBRATED)
-    if name != "float16" and not name.startswith("int4-a16")
+    if precision_name(name).cache_dtype == np.float32
 )
 WITH_TOWER = tuple(
     f"{name}-{tower}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from .command import (
     add_command,
     picture_to_write,
     positive,
+    warn,
 )
 from .drawn import write_drawn
 from .video_file import VideoFile, video_from_path
@@ -101,13 +101,13 @@ def ground(options: argparse.Namespace) -> int:
                 "--video is for locate_moment, list_events, track, ask and act"
             )
         grounding = perception_asked(options).ground(views[0], query)
-        _warn(grounding.warnings)
+        warn(options, grounding.warnings)
         _show(grounding_as_json(grounding), grounding_lines(grounding), as_json=options.json)
         if options.draw:
             write_drawn(views, grounding, options.draw)
         return 0
     response = perception_asked(options).ask(views, query)
-    _warn(response.warnings)
+    warn(options, response.warnings)
     shown = response if video is None else video.in_its_pixels(response)
     _show(response_as_json(shown), response_lines(shown), as_json=options.json)
     if options.draw:
@@ -146,11 +146,6 @@ def _tools(file: Path) -> tuple[Tool, ...]:
             f"cannot read the tools ({error}), expected a JSON file: {file}"
         ) from error
     return tools_from_json(written, what=f"the list of tools in {file}")
-
-
-def _warn(warnings: Iterable[str]) -> None:
-    for warning in warnings:
-        print(f"qwen3vl ground: {warning}", file=sys.stderr)
 
 
 def _show(values: Mapping[str, object], lines: Iterable[str], *, as_json: bool) -> None:

@@ -4,10 +4,9 @@
 A detector head that is thrown away after training. It asks each merged token for objectness,
 colour, shape, painted word, superlatives ("nearest of the boxes") and relations ("to the left of
 something red": comparing is done once, by the tower, so that the decoder has to look it up only),
-and the numbers of everything flat and of the
-3D box *digit by digit*: a decimal digit is a token to the decoder, so a tower that already thinks
-in digits leaves the decoder only to look up and copy. (Regressed coordinates alone were much
-slower to turn into text, see docs/LOG.md.)
+and the numbers of everything flat and of the 3D box *digit by digit*: a decimal digit is a token
+to the decoder, so a tower that already thinks in digits leaves the decoder only to look up and
+copy. (Regressed coordinates alone were much slower to turn into text, see docs/LOG.md.)
 
 Knows tensors of truth, not scenes. Axes: B images, V image tokens, K solids.
 """
